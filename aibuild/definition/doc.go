@@ -1,0 +1,2 @@
+// Package definition reads and checks image definitions.
+package definition
