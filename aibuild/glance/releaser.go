@@ -1,7 +1,6 @@
 package glance
 
 import (
-	"context"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -61,5 +60,3 @@ type Health struct {
 	Quotas     []Quota  `json:"quotas"`      // empty where Glance shows none
 	Problems   []string `json:"problems"`    // what does not work, each with what to do
 }
-
-var _ = context.Background
