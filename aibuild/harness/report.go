@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/guestos/aibuild/aibuild/qemu"
 )
 
 // Verdicts of a report, and results of a case.
@@ -26,19 +28,11 @@ type Report struct {
 	Message  string        `json:"message,omitempty"`
 	Image    string        `json:"image"`
 	Format   string        `json:"format"`
-	Accel    Accel         `json:"accelerator"`
+	Accel    qemu.Accel    `json:"accelerator"`
 	Started  time.Time     `json:"started"`  // UTC
 	Duration time.Duration `json:"duration"` // nanoseconds
 	Cells    []CellReport  `json:"cells"`
 	Cases    []CaseResult  `json:"cases"`
-}
-
-// Accel is what the guests ran on.
-type Accel struct {
-	Name        string  `json:"name"` // kvm or tcg
-	Reason      string  `json:"reason,omitempty"`
-	Scale       float64 `json:"scale"` // every deadline was multiplied by this
-	QEMUVersion string  `json:"qemu_version,omitempty"`
 }
 
 // CellReport is what happened in one cell.
