@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"regexp"
 	"time"
 )
 
@@ -112,46 +111,6 @@ func (vm *VM) Restore(ctx context.Context, tag string) error     { return errSoo
 func (vm *VM) PowerDown(ctx context.Context) error               { return errSoon }
 func (vm *VM) CPUTime() (time.Duration, error)                   { return 0, errSoon }
 func (vm *VM) SerialWrite(p []byte) (int, error)                 { return 0, errSoon } // input for the guest's serial line
-
-// Kinds of faults.
-const (
-	KernelPanic     = "kernel-panic"
-	NoBootloader    = "no-bootloader"
-	BootloaderError = "bootloader-error"
-	EmergencyShell  = "emergency-shell"
-	InitramfsShell  = "initramfs-shell"
-	InstallerFailed = "installer-failed"
-	BootLoop        = "boot-loop"
-	GuestOff        = "guest-off"
-	QEMUDied        = "qemu-died"
-)
-
-// Fault is a sign of death.
-type Fault struct {
-	Kind string
-	Line string
-	At   time.Duration
-}
-
-// Sign is a line on the console that means something.
-type Sign struct {
-	Kind    string
-	Text    string         // the line holds this; empty: any line
-	Pattern *regexp.Regexp // and matches this, when set
-	Warning bool           // kept in Warnings, not a fault
-}
-
-// InstallerSigns are for builds: NewConsole(qemu.InstallerSigns()...).
-func InstallerSigns() []Sign { return nil }
-
-type Console struct{ faults chan Fault }
-
-func NewConsole(extra ...Sign) *Console                          { return &Console{faults: make(chan Fault, 1)} }
-func (c *Console) Write(p []byte) (int, error)                   { return len(p), nil }
-func (c *Console) Faults() <-chan Fault                          { return c.faults } // each kind once
-func (c *Console) Warnings() []Fault                             { return nil }
-func (c *Console) Tail(n int) []string                           { return nil }
-func (c *Console) Follow(ctx context.Context, path string) error { return errSoon } // writes the growing file into the console until ctx ends
 
 // Claim records that this process owns dir, so that Sweep removes it when this process is dead.
 func Claim(dir string) error  { return errSoon }
