@@ -1,0 +1,2 @@
+// Package packer runs HashiCorp Packer and reads what it says.
+package packer
