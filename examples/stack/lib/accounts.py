@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import urllib.error
-import urllib.parse
 import urllib.request
 
 import yaml
@@ -50,30 +49,40 @@ class Keystone:
         except urllib.error.HTTPError as error:
             sys.exit(f"{method} {path}: {error.code} {error.read(500).decode(errors='replace')}")
 
-    def ensure(self, kind, body, **query):
-        """The one object that query (or body's name) finds, made from body if there is none."""
-        found, _ = self.call("GET", f"/{kind}s?" + urllib.parse.urlencode(query or {"name": body["name"]}))
-        if found[kind + "s"]:
-            return found[kind + "s"][0]
+    def list(self, kind):
+        return self.call("GET", f"/{kind}s")[0][kind + "s"]
+
+    def make(self, kind, body):
         return self.call("POST", f"/{kind}s", {kind: body})[0][kind]
 
 
+def ensure(admin, kind, *bodies):
+    """The ids of the objects of these names, by name, made where they are missing."""
+    ids = {found["name"]: found["id"] for found in admin.list(kind)}
+    for body in bodies:
+        if body["name"] not in ids:
+            ids[body["name"]] = admin.make(kind, body)["id"]
+    return ids
+
+
 def accounts(admin):
-    for user, project, role in (("glance", "service", "admin"), ("aibuild", "images", "member"),
-                                ("consumer", "consumer", "member")):
-        project_id = admin.ensure("project", {"name": project, "domain_id": "default"})["id"]
-        user_id = admin.ensure("user", {"name": user, "domain_id": "default", "password": secrets[user]})["id"]
-        role_id = admin.ensure("role", {"name": role})["id"]
-        admin.call("PUT", f"/projects/{project_id}/users/{user_id}/roles/{role_id}")
+    members = (("glance", "service", "admin"), ("aibuild", "images", "member"), ("consumer", "consumer", "member"))
+    roles = ensure(admin, "role")
+    projects = ensure(admin, "project", *({"name": project, "domain_id": "default"} for _, project, _ in members))
+    users = ensure(admin, "user", *({"name": user, "domain_id": "default", "password": secrets[user]}
+                                    for user, _, _ in members))
+    for user, project, role in members:
+        admin.call("PUT", f"/projects/{projects[project]}/users/{users[user]}/roles/{roles[role]}")
 
 
 def catalog(admin):
-    service_id = admin.ensure("service", {"type": "image", "name": "glance"})["id"]
+    service = ensure(admin, "service", {"type": "image", "name": "glance"})["glance"]
+    found = {endpoint["interface"]: endpoint for endpoint in admin.list("endpoint") if endpoint["service_id"] == service}
     for interface in ("public", "internal", "admin"):
-        wanted = {"service_id": service_id, "interface": interface, "region_id": REGION, "url": glance}
-        found = admin.ensure("endpoint", wanted, service_id=service_id, interface=interface)
-        if found["url"] != glance:
-            admin.call("PATCH", f"/endpoints/{found['id']}", {"endpoint": {"url": glance}})
+        if interface not in found:
+            admin.make("endpoint", {"service_id": service, "interface": interface, "region_id": REGION, "url": glance})
+        elif found[interface]["url"] != glance:
+            admin.call("PATCH", f"/endpoints/{found[interface]['id']}", {"endpoint": {"url": glance}})
 
 
 def application_credential(user):

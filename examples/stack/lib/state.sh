@@ -101,6 +101,15 @@ ensure_supervisor() {
   fail_with_log supervisor "did not start" "see the log, then run 'stack up' again"
 }
 
+await_supervisor_end() {
+  local i
+  for ((i = 0; i < 500; i++)); do
+    supervised || return 0
+    sleep 0.02
+  done
+  die "the supervisor of $state does not end; see $state/log/supervisor.log"
+}
+
 # port SERVICE - as the supervisor has reserved it.
 port() { awk -v name="$1" '$1 == name {print $2}' "$state/ports"; }
 

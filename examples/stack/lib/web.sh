@@ -50,7 +50,7 @@ DocumentRoot "$state/www"
 
 # What is being written is nobody's business: neither listed nor served.
 IndexOptions FancyIndexing NameWidth=* SuppressDescription
-IndexIgnore ".?*" "*.part"
+IndexIgnore ".??*" "*.part"
 RedirectMatch 404 "/\.[^/]*"
 RedirectMatch 404 "\.part(/|\$)"
 
