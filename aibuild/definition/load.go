@@ -87,6 +87,9 @@ func Load(fsys fs.FS, dir string) (*Definition, error) {
 	if err := l.decode(data, &s); err != nil {
 		return nil, err
 	}
+	if l.unread {
+		return nil, l.problems.sorted()
+	}
 	fill(&s)
 	l.rules(&s)
 	d := s.definition(dir)

@@ -40,6 +40,7 @@ type decoder struct {
 	problems Errors
 	lines    map[string]int  // dotted key, such as from.iso or depends_on.0
 	bad      map[string]bool // keys whose value was of no use
+	unread   bool            // the file could not be read as YAML at all
 }
 
 func newDecoder(path string) decoder {
@@ -73,10 +74,12 @@ func (d *decoder) decode(data []byte, into any) error {
 		return fmt.Errorf("decode %s: %T is no pointer to a struct", d.path, into)
 	}
 	root := d.parse(data)
-	if root == nil || !d.plain(root, 0) {
+	if d.unread = root == nil || !d.plain(root, 0); d.unread {
 		return nil
 	}
-	return d.value(root, target.Elem(), "")
+	err := d.value(root, target.Elem(), "")
+	d.unread = d.bad[""]
+	return err
 }
 
 // parse gives the one document of the file, nil after a problem.
@@ -91,7 +94,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 		d.problem(1, "is empty", "write at least one key")
 		return nil
 	} else if err != nil {
-		d.syntax(err)
+		d.syntax(data, err)
 		return nil
 	}
 	var second yaml.Node
@@ -99,21 +102,32 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 		d.problem(second.Line, "a second document begins", "keep one document in the file")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
-		d.syntax(err)
+		d.syntax(data, err)
 		return nil
 	}
 	return document.Content[0]
 }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+var (
+	yamlError     = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '([^']+)'`)
+)
 
-func (d *decoder) syntax(err error) {
+// syntax reports what the YAML library says. It gives no line for an alias without anchor, so that is looked for.
+func (d *decoder) syntax(data []byte, err error) {
 	text, line := err.Error(), 1
 	if parts := yamlError.FindStringSubmatch(text); parts != nil {
 		text = text[len(parts[0]):]
 		if n, convErr := strconv.Atoi(parts[1]); convErr == nil {
 			line = n
 		}
+	}
+	if parts := unknownAnchor.FindStringSubmatch(text); parts != nil {
+		if before, _, found := bytes.Cut(data, []byte("*"+parts[1])); found {
+			line = 1 + bytes.Count(before, []byte("\n"))
+		}
+		d.problem(line, "alias *"+parts[1]+" is not allowed", "write the value out, in quotes when it begins with *")
+		return
 	}
 	d.problem(line, "is not YAML: "+text, "check the indentation (spaces, no tabs), colons and quotes near this line")
 }
