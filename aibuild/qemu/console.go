@@ -18,6 +18,9 @@ const (
 	tailBytes = 256 << 10
 	// manyFaults is more than there are kinds, ours and the caller's.
 	manyFaults = 64
+	// promptDelay is how long an unfinished line may still grow before it is
+	// taken for a prompt: a fault should come with its whole line.
+	promptDelay = 300 * time.Millisecond
 	// silence makes an unsure sign sure.
 	silence = 3 * time.Second
 	// followEvery is how often a growing file is looked at.
@@ -50,6 +53,7 @@ type Console struct {
 	warnings []Fault
 	timers   map[*time.Timer]bool // faults that wait to be reported
 	unsure   *time.Timer          // the one of them that may be taken back
+	prompt   *time.Timer          // the one that the unfinished line made
 	written  int64
 }
 
@@ -60,7 +64,7 @@ func NewConsole(extra ...Sign) *Console {
 		signs: prepare(append(append([]Sign{}, extra...), guestSigns()...)), faults: make(chan Fault, manyFaults),
 		start: time.Now(), seen: map[string]bool{}, timers: map[*time.Timer]bool{},
 	}
-	c.lines = lines{full: c.fullLine, partial: func(line []byte, _ int) { c.match(line) }}
+	c.lines = lines{full: c.fullLine, partial: c.partialLine}
 	return c
 }
 
@@ -111,6 +115,7 @@ func (c *Console) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lines.flush()
+	c.unsure, c.prompt = nil, nil
 	for t := range c.timers {
 		c.stop(t)
 	}
@@ -168,12 +173,27 @@ func (c *Console) readFrom(path string, offset int64) (int64, error) {
 }
 
 func (c *Console) fullLine(line []byte, carried int) {
-	c.match(line)
-	s := clean(line[carried:])
-	if s == "" {
+	c.stop(c.prompt)
+	if s := c.match(line); s != nil {
+		c.found(s, clean(line))
+	}
+	c.keep(clean(line[carried:]))
+}
+
+func (c *Console) partialLine(line []byte, _ int) {
+	c.stop(c.prompt)
+	// Only prompts stay unfinished: anything else is worth its whole line.
+	if s := c.match(line); s != nil && !s.unsure && !s.Warning {
+		c.prompt = c.later(promptDelay, Fault{Kind: s.Kind, Line: clean(line), At: time.Since(c.start)})
+	}
+}
+
+// keep adds a line to the tail.
+func (c *Console) keep(line string) {
+	if line == "" {
 		return
 	}
-	c.tail, c.tailSize = append(c.tail, s), c.tailSize+len(s)
+	c.tail, c.tailSize = append(c.tail, line), c.tailSize+len(line)
 	drop := 0
 	for len(c.tail)-drop > tailLines || c.tailSize > tailBytes {
 		c.tailSize -= len(c.tail[drop])
@@ -184,18 +204,18 @@ func (c *Console) fullLine(line []byte, carried int) {
 	}
 }
 
-// match must be called with the lock held.
-func (c *Console) match(line []byte) {
+// match returns the first sign of a new kind that line shows, or nil.
+func (c *Console) match(line []byte) *Sign {
 	if c.unsure != nil && slices.ContainsFunc(bootGoesOn, func(text []byte) bool { return bytes.Contains(line, text) }) {
 		c.stop(c.unsure)
 		c.unsure = nil
 	}
 	for i := range c.signs {
 		if s := &c.signs[i]; !c.seen[s.Kind] && s.shows(line) {
-			c.found(s, clean(line))
-			return
+			return s
 		}
 	}
+	return nil
 }
 
 func (c *Console) found(s *Sign, line string) {

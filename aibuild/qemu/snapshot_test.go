@@ -1,0 +1,39 @@
+package qemu
+
+import (
+	"strconv"
+	"testing"
+)
+
+// TestSnapshotBIOS: a counting guest goes back to where it was, again and again.
+func TestSnapshotBIOS(t *testing.T) {
+	ctx := testContext(t)
+	vm := start(t, Spec{Disk: sectorDisk(t, "count\n", count)})
+	counted := func() int {
+		n := -1
+		for _, line := range vm.Console().Tail(2) {
+			if v, err := strconv.Atoi(line); err == nil && len(line) == 2 {
+				n = v
+			}
+		}
+		return n
+	}
+	eventually(t, "counting", func() bool { return counted() >= 2 })
+	if err := vm.Snapshot(ctx, "warm"); err != nil {
+		t.Fatal(err)
+	}
+	kept := counted()
+	for range 3 {
+		eventually(t, "counting on", func() bool { return counted() >= kept+5 })
+		if err := vm.Restore(ctx, "warm"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the old count", func() bool { return counted() <= kept+3 })
+	}
+	if err := vm.Restore(ctx, "cold"); err == nil {
+		t.Error("a snapshot that was never taken was restored")
+	}
+	if err := vm.Snapshot(ctx, "a b"); err == nil {
+		t.Error("a tag with a space was taken")
+	}
+}
