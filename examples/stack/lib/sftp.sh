@@ -47,8 +47,8 @@ ForceCommand internal-sftp -u 0022
 CONF
 }
 
-# sftp_locked - is root's password locked with "!"? Then sshd lets it in only through PAM.
-sftp_locked() { [ "$(id -u)" = 0 ] && getent shadow root | grep -q '^root:!'; }
+# sftp_locked - does the account's password start with "!"? Then sshd takes the key only through PAM.
+sftp_locked() { getent shadow "$(id -un)" | grep -q '^[^:]*:!'; }
 
 sftp_up() {
   sftp_configure

@@ -113,9 +113,15 @@ await_supervisor_end() {
 # port SERVICE - as the supervisor has reserved it.
 port() { awk -v name="$1" '$1 == name {print $2}' "$state/ports"; }
 
+# answers SERVICE - does it run and take connections?
+answers() {
+  alive "$state/run/$1.pid" && (exec 5<>"/dev/tcp/127.0.0.1/$(port "$1")") 2>/dev/null
+}
+
 # launch SERVICE [SETPRIV-OPTION...] -- PROGRAM... - start it unless it runs, and wait until it listens.
 launch() {
   local said
+  ! answers "$1" || return 0
   : >>"$state/log/$1.log"
   said=$(ask start "$@" 2>&1) || fail_with_log "$1" "$said" "see above"
   await "$1"

@@ -309,9 +309,8 @@ def run(state):
     try:
         supervisor.run(listener)
     finally:
-        supervisor.kill_all() if supervisor.leave else supervisor.do_end()
-        if supervisor.identify() == supervisor.identity:
-            os.unlink(os.path.join(state, "supervisor", "pid"))
+        if supervisor.identify() == supervisor.identity and not supervisor.leave:
+            supervisor.do_end()
 
 
 def ask(state, *request):

@@ -1,0 +1,3 @@
+// Package stack holds no Go code: it is the folder of the script "stack", which starts real services on one
+// machine (MariaDB, Keystone and Glance, Apache, sshd) for demos and tests; see README.md. Its tests prove the script.
+package stack
