@@ -59,5 +59,6 @@ type Artifact struct {
 	Version        Version       // of Packer
 	ConsoleWatched bool          // false: a dead guest would only have shown at Packer's own timeouts
 	Duration       time.Duration // of packer build alone
+	CPU            time.Duration // user + system, of Packer and the QEMU it waited for
 	Evidence       []string      // files in Job.Evidence
 }

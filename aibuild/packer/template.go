@@ -121,17 +121,21 @@ func ReadTemplate(fsys fs.FS, name string) (*Template, error) {
 		return nil, fmt.Errorf("read template %s: %w", name, err)
 	}
 	t := &Template{Path: name, Dialect: HCL2}
-	if info.IsDir() {
-		return t, t.readFolder(fsys, name)
-	}
 	switch {
+	case info.IsDir():
+		err = t.readFolder(fsys, name)
 	case hclFile(name):
-		return t, t.readHCL(fsys, []string{name})
+		err = t.readHCL(fsys, []string{name})
 	case path.Ext(name) == ".json":
 		t.Dialect = JSON
-		return t, t.readJSON(fsys, name)
+		err = t.readJSON(fsys, name)
+	default:
+		err = Problems{{Path: name, Message: "this is not a name that Packer knows", Fix: "call it *.pkr.hcl (HCL2) or *.json (JSON)"}}
 	}
-	return nil, Problems{{Path: name, Message: "this is not a name that Packer knows", Fix: "call it *.pkr.hcl (HCL2) or *.json (JSON)"}}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 func (t *Template) readFolder(fsys fs.FS, name string) error {
