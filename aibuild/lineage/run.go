@@ -57,7 +57,7 @@ type Run struct {
 }
 
 // Final says whether the run has ended.
-func (r Run) Final() bool { return finalRun[r.State] }
+func (r Run) Final() bool { return runRank[r.State] == finalRank }
 
 // RunFilter selects a page of [Store.Runs].
 type RunFilter struct {

@@ -1,0 +1,248 @@
+package lineage
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const artifactColumns = `format, compress, size, allocated, virtual_size, sha256, sha512, md5,
+	commit_sha, dirty, ref, build_digest, test_digest, release_digest, source_url, source_sha256,
+	parent_uuid, parent_sha256, login_user, memory, tools, accelerator, console_watched, build_ms, build_url, release_url`
+
+// The three tables are joined, not copied: what others wrote into them is seen
+// at once.
+const imageColumns = `i.uuid, i.name, i.number, i.project, i.arch, i.state, i.held, i.revoked, i.adopted, i.built_at, i.published_at, i.pruned,
+	b.os_type, b.os_ver, b.build_at, b.from_iso, b.update_contents,
+	t.test_case, t.test_result, t.test_at,
+	r.openstack_cluster, r.glance_id, r.release_at,
+	COALESCE(a.commit_sha, ''), COALESCE(a.dirty, 0), COALESCE(a.sha256, '')`
+
+const imageJoins = ` LEFT JOIN build_log b ON b.image_uuid = i.uuid
+	LEFT JOIN test_log t ON t.image_uuid = i.uuid
+	LEFT JOIN release_log r ON r.image_uuid = i.uuid
+	LEFT JOIN image_artifact a ON a.image_uuid = i.uuid`
+
+// row is one image as it is read: the image, and the facts that are merged
+// into it when its clusters are known.
+type row struct {
+	Image
+	revoked bool
+	sortAt  time.Time // image.built_at, the key of lists
+	release Target    // the row of release_log; Cluster is empty without one
+}
+
+// scanImage reads imageColumns.
+func scanImage(rows *sql.Rows) (row, error) { return scanAfter(rows) }
+
+// scanAfter reads more columns before them.
+func scanAfter(rows *sql.Rows, before ...any) (row, error) {
+	var r row
+	var osType, osVer, from, contents, test, result, cluster, glance sql.NullString
+	var builtAt time.Time
+	var published, logged, tested, released sql.NullTime
+	var pruned string
+	err := rows.Scan(append(before, &r.UUID, &r.Name, &r.Number, &r.Project, &r.Arch, &r.State, &r.Held, &r.revoked, &r.Foreign, &builtAt, &published, &pruned,
+		&osType, &osVer, &logged, &from, &contents,
+		&test, &result, &tested,
+		&cluster, &glance, &released,
+		&r.Commit, &r.Dirty, &r.SHA256)...)
+	if err != nil {
+		return row{}, err
+	}
+	r.OSType, r.OSVer, r.FromISO, r.UpdateContents = osType.String, osVer.String, from.String, contents.String
+	r.BuiltAt, r.sortAt, r.PublishedAt, r.Pruned = builtAt, builtAt, published.Time, split(pruned)
+	// build_log has whole seconds: the image's own time is better, unless
+	// others have changed theirs.
+	if logged.Valid && !logged.Time.Equal(builtAt.Truncate(time.Second)) {
+		r.BuiltAt = logged.Time
+	}
+	r.setVerdict(test, result, tested)
+	r.release = Target{Cluster: cluster.String, GlanceID: glance.String, State: TargetVisible, ReleaseAt: released.Time}
+	r.Tests, r.Targets = []TestCase{}, []Target{} // [] in JSON, not null
+	return r, nil
+}
+
+func (r *row) setVerdict(test, result sql.NullString, at sql.NullTime) {
+	if result.Valid || test.Valid {
+		r.Verdict = &Verdict{TestCase: test.String, Result: result.String, At: at.Time}
+	}
+}
+
+// finish merges what release_log says of a cluster that has no row of its own,
+// and decides the state from what is read now.
+func (r *row) finish() {
+	known := r.release.Cluster == ""
+	for _, t := range r.Targets {
+		known = known || t.Cluster == r.release.Cluster
+	}
+	if !known {
+		r.Targets = append(r.Targets, r.release)
+	}
+	f := facts{revoked: r.revoked, published: !r.PublishedAt.IsZero(), targets: r.Targets}
+	if r.Verdict != nil {
+		f.verdict = r.Verdict.Result
+	}
+	r.State = f.state()
+}
+
+// depth is how much of an image is read.
+type depth int
+
+const (
+	brief depth = iota // with its clusters
+	full               // with its artifact and the cases of its latest test too
+)
+
+// images runs a query that selects imageColumns and completes the images.
+func (s *Store) images(ctx context.Context, q querier, d depth, query string, args ...any) ([]Image, error) {
+	var list []*row
+	err := collect(ctx, q, func(rows *sql.Rows) error {
+		r, err := scanImage(rows)
+		list = append(list, &r)
+		return err
+	}, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.complete(ctx, q, d, list); err != nil {
+		return nil, err
+	}
+	images := make([]Image, len(list))
+	for i, r := range list {
+		images[i] = r.Image
+	}
+	return images, nil
+}
+
+func (s *Store) complete(ctx context.Context, q querier, d depth, list []*row) error {
+	for len(list) > 0 {
+		n := min(len(list), 200)
+		if err := s.completeSome(ctx, q, d, list[:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*row) error {
+	byUUID := map[string]*row{}
+	var args []any
+	for _, r := range list {
+		byUUID[r.UUID] = r
+		args = append(args, r.UUID)
+	}
+	in := " IN (" + marks(len(args)) + ")"
+	if err := collect(ctx, q, func(rows *sql.Rows) error { return scanTarget(rows, byUUID) },
+		`SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid`+in+` ORDER BY image_uuid, cluster`, args...); err != nil {
+		return err
+	}
+	if d == full {
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) },
+			`SELECT c.image_uuid, c.name, c.cell, c.result, c.at, c.attempt, c.ms, c.message, c.evidence
+			FROM image i JOIN test_case c ON c.image_uuid = i.uuid AND c.round = i.test_round
+			WHERE i.uuid`+in+` ORDER BY c.image_uuid, c.round, c.cell, c.name, c.attempt`, args...); err != nil {
+			return err
+		}
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanArtifact(rows, byUUID) },
+			`SELECT image_uuid, `+artifactColumns+` FROM image_artifact WHERE image_uuid`+in, args...); err != nil {
+			return err
+		}
+	}
+	for _, r := range list {
+		r.finish()
+		if d == full && len(r.Tests) == 0 && r.Verdict != nil { // written by others
+			r.Tests = []TestCase{{Case: r.Verdict.TestCase, Result: r.Verdict.Result, At: r.Verdict.At}}
+		}
+	}
+	return nil
+}
+
+func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
+	var uuid string
+	var t Target
+	var glance sql.NullString
+	var released, checked sql.NullTime
+	if err := rows.Scan(&uuid, &t.Cluster, &glance, &t.State, &released, &checked, &t.Hash, &t.Error); err != nil {
+		return err
+	}
+	t.GlanceID, t.ReleaseAt, t.CheckedAt = glance.String, released.Time, checked.Time
+	if r := byUUID[uuid]; r != nil {
+		r.Targets = append(r.Targets, t)
+	}
+	return nil
+}
+
+func scanCase(rows *sql.Rows, byUUID map[string]*row) error {
+	var uuid string
+	var c TestCase
+	if err := rows.Scan(&uuid, &c.Case, &c.Cell, &c.Result, &c.At, &c.Attempt, &c.MS, &c.Message, &c.Evidence); err != nil {
+		return err
+	}
+	if r := byUUID[uuid]; r != nil {
+		r.Tests = append(r.Tests, c)
+	}
+	return nil
+}
+
+func scanArtifact(rows *sql.Rows, byUUID map[string]*row) error {
+	var uuid, tools string
+	var parent sql.NullString
+	var a Artifact
+	err := rows.Scan(&uuid, &a.Format, &a.Compress, &a.Size, &a.Allocated, &a.VirtualSize, &a.SHA256, &a.SHA512, &a.MD5,
+		&a.Commit, &a.Dirty, &a.Ref, &a.BuildDigest, &a.TestDigest, &a.ReleaseDigest, &a.SourceURL, &a.SourceSHA256,
+		&parent, &a.ParentSHA256, &a.User, &a.Memory, &tools, &a.Accelerator, &a.ConsoleWatched, &a.BuildMS, &a.BuildURL, &a.ReleaseURL)
+	if err != nil {
+		return err
+	}
+	a.ParentUUID = parent.String
+	if err := json.Unmarshal([]byte(tools), &a.Tools); err != nil {
+		return fmt.Errorf("image %s: tools: %w", uuid, err)
+	}
+	if r := byUUID[uuid]; r != nil {
+		r.Artifact = &a
+	}
+	return nil
+}
+
+// foreignSQL reads an image of build_log that has no row in image yet, in the
+// form of imageColumns.
+const foreignSQL = `SELECT b.image_uuid, COALESCE(b.image_name, ''), 0, '', '', '', 0, 0, 1, COALESCE(b.build_at, TIMESTAMP('1970-01-01 00:00:00')), NULL, '',
+	b.os_type, b.os_ver, b.build_at, b.from_iso, b.update_contents,
+	t.test_case, t.test_result, t.test_at,
+	r.openstack_cluster, r.glance_id, r.release_at,
+	'', 0, ''
+	FROM build_log b LEFT JOIN image i ON i.uuid = b.image_uuid
+	LEFT JOIN test_log t ON t.image_uuid = b.image_uuid
+	LEFT JOIN release_log r ON r.image_uuid = b.image_uuid
+	WHERE i.id IS NULL AND `
+
+const runColumns = `seq, id, image, image_uuid, project, ref, commit_sha, head_seq, folder, retry_of, attempt, from_stage, stage, state, reason,
+	actor, channel, worker, jenkins_job, jenkins_queue_id, jenkins_build, jenkins_url, build_tag, failure, exit_code, opened_at, started_at, finished_at`
+
+func scanRun(rows *sql.Rows) (seq int64, r Run, err error) {
+	var made, retry, failure sql.NullString
+	var head, queue, build, exit sql.NullInt64
+	var started, finished sql.NullTime
+	err = rows.Scan(&seq, &r.ID, &r.Image, &made, &r.Project, &r.Ref, &r.Commit, &head, &r.Folder, &retry, &r.Attempt, &r.From, &r.Stage, &r.State, &r.Reason,
+		&r.Actor, &r.Channel, &r.Worker, &r.JenkinsJob, &queue, &build, &r.BuildURL, &r.BuildTag, &failure, &exit, &r.OpenedAt, &started, &finished)
+	if err != nil {
+		return 0, Run{}, err
+	}
+	r.ImageUUID, r.RetryOf, r.HeadSeq, r.QueueID, r.Build = made.String, retry.String, head.Int64, queue.Int64, build.Int64
+	r.StartedAt, r.FinishedAt = started.Time, finished.Time
+	if exit.Valid {
+		code := int(exit.Int64)
+		r.ExitCode = &code
+	}
+	if failure.Valid {
+		if err := json.NewDecoder(strings.NewReader(failure.String)).Decode(&r.Failure); err != nil {
+			return 0, Run{}, fmt.Errorf("run %s: failure: %w", r.ID, err)
+		}
+	}
+	return seq, r, nil
+}

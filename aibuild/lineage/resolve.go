@@ -1,0 +1,232 @@
+package lineage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+var (
+	hexPrefix = regexp.MustCompile(`^[0-9a-f][0-9a-f-]{3,35}$`)
+	shaForm   = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
+)
+
+// candidates is how many images an [*Ambiguous] lists.
+const candidates = 10
+
+// Resolve finds images. With Query.Ref the result is exactly one image, with
+// everything that is known of it; without, those that the other fields select,
+// newest first. Nothing found is [ErrNotFound]; a Ref that fits several images
+// is [*Ambiguous].
+func (s *Store) Resolve(ctx context.Context, q Query) ([]Image, error) {
+	if err := s.ready(ctx, "resolve"); err != nil {
+		return nil, err
+	}
+	images, err := s.resolve(ctx, q)
+	if err != nil {
+		return nil, s.fault(ctx, "resolve", err)
+	}
+	return images, nil
+}
+
+func (s *Store) resolve(ctx context.Context, q Query) ([]Image, error) {
+	if q.Ref == "" {
+		return s.selectImages(ctx, q)
+	}
+	if q.Name != "" || q.Cluster != "" || q.Parent != "" {
+		return nil, &Invalid{Field: "query", Problem: "ref excludes the other fields"}
+	}
+	ref := strings.TrimSpace(q.Ref)
+	images, err := s.byRef(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if q.Good && len(images) == 1 && !images[0].Good() {
+		return nil, fmt.Errorf("image %s: is %s, not good: %w", ref, images[0].State, ErrNotFound)
+	}
+	switch len(images) {
+	case 0:
+		return nil, fmt.Errorf("image %s: %w", ref, ErrNotFound)
+	case 1:
+		return images, nil
+	}
+	a := &Ambiguous{Ref: ref, Candidates: images[:min(len(images), candidates)], More: len(images) > candidates}
+	return nil, a
+}
+
+// byRef gives one image, none, or several when ref is ambiguous. A name wins
+// over everything that it looks like.
+func (s *Store) byRef(ctx context.Context, ref string) ([]Image, error) {
+	if strings.Contains(ref, "://") {
+		return s.byURL(ctx, ref)
+	}
+	if name, n, ok := numbered(ref); ok {
+		return s.fullImages(ctx, "WHERE i.name = ? AND i.number = ?", name, n)
+	}
+	images, err := s.newest(ctx, ref)
+	if err != nil || len(images) > 0 {
+		return images, err
+	}
+	low := strings.ToLower(ref)
+	if _, err := uuid.Parse(low); err == nil && len(low) == 36 {
+		return s.byUUID(ctx, low)
+	}
+	if shaForm.MatchString(low) {
+		return s.fullImages(ctx, "WHERE a.sha256 = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11", strings.TrimPrefix(low, "sha256:"))
+	}
+	if hexPrefix.MatchString(low) {
+		return s.fullImages(ctx, "WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11", low+"%")
+	}
+	return nil, nil
+}
+
+// numbered takes NAME@N apart.
+func numbered(ref string) (name string, n int, ok bool) {
+	name, digits, found := strings.Cut(ref, "@")
+	if !found {
+		return "", 0, false
+	}
+	n, err := strconv.Atoi(digits)
+	return name, n, err == nil && n > 0 && name != ""
+}
+
+// fullImages: where is a constant of this package.
+func (s *Store) fullImages(ctx context.Context, where string, args ...any) ([]Image, error) {
+	return s.images(ctx, s.db, full, "SELECT "+imageColumns+" FROM image i"+imageJoins+" "+where, args...)
+}
+
+func (s *Store) newest(ctx context.Context, name string) ([]Image, error) {
+	return s.images(ctx, s.db, full, newestSQL, name)
+}
+
+const newestSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 1"
+
+// byUUID takes the uuid of an image, of a run that made or used one, or of a
+// Glance image. Rows of others are found before they are adopted.
+func (s *Store) byUUID(ctx context.Context, id string) ([]Image, error) {
+	for _, try := range []func() ([]Image, error){
+		func() ([]Image, error) { return s.fullImages(ctx, "WHERE i.uuid = ?", id) },
+		func() ([]Image, error) { return s.foreign(ctx, "b.image_uuid = ?", id) },
+		func() ([]Image, error) {
+			return s.fullImages(ctx, "WHERE i.uuid = (SELECT image_uuid FROM run WHERE id = ?)", id)
+		},
+		func() ([]Image, error) { return s.byGlance(ctx, id) },
+	} {
+		images, err := try()
+		if err != nil || len(images) > 0 {
+			return images, err
+		}
+	}
+	return nil, nil
+}
+
+func (s *Store) foreign(ctx context.Context, where string, args ...any) ([]Image, error) {
+	return s.images(ctx, s.db, full, foreignSQL+where, args...)
+}
+
+// byGlance looks into release_log last: it has no index for it, and needs none
+// but for rows of others that were not adopted yet.
+func (s *Store) byGlance(ctx context.Context, id string) ([]Image, error) {
+	images, err := s.fullImages(ctx, "WHERE i.uuid IN (SELECT image_uuid FROM release_target WHERE glance_id = ?) ORDER BY i.built_at DESC, i.id DESC LIMIT 11", id)
+	if err != nil || len(images) > 0 {
+		return images, err
+	}
+	images, err = s.fullImages(ctx, "WHERE r.glance_id = ? LIMIT 11", id)
+	if err != nil || len(images) > 0 {
+		return images, err
+	}
+	return s.foreign(ctx, "r.glance_id = ? LIMIT 11", id)
+}
+
+// byURL reads the address of a file of images/build or images/release
+// (…/NAME/UUID/FILE, …/NAME/latest/FILE) or of a Glance image (…/images/ID).
+func (s *Store) byURL(ctx context.Context, ref string) ([]Image, error) {
+	u, err := url.Parse(ref)
+	if err != nil {
+		return nil, &Invalid{Field: "ref", Problem: "is not a URL that can be read"}
+	}
+	parts := strings.Split(strings.Trim(path.Clean(u.Path), "/"), "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		part := strings.ToLower(parts[i])
+		if _, err := uuid.Parse(part); err == nil && len(part) == 36 {
+			return s.byUUID(ctx, part)
+		}
+		if part == "latest" && i > 0 {
+			return s.fullImages(ctx, "WHERE i.name = ? AND i.published_at IS NOT NULL ORDER BY i.built_at DESC, i.id DESC LIMIT 1", parts[i-1])
+		}
+	}
+	return nil, nil
+}
+
+// selectImages answers a Query without Ref.
+func (s *Store) selectImages(ctx context.Context, q Query) ([]Image, error) {
+	query, args, err := q.sql()
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.images(ctx, s.db, full, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	if len(images) == 0 && q.Good && q.Cluster == "" && q.Parent == "" {
+		return nil, fmt.Errorf("good image of %s: %w", q.Name, ErrNotFound)
+	}
+	return images, nil
+}
+
+func (q Query) sql() (string, []any, error) {
+	const newestFirst = " ORDER BY i.built_at DESC, i.id DESC LIMIT ?"
+	limit := q.Limit
+	switch {
+	case limit < 0 || limit > 1000:
+		return "", nil, &Invalid{Field: "query.limit", Problem: "must be 1 to 1000"}
+	case limit == 0 && q.Good && q.Cluster == "" && q.Parent == "":
+		limit = 1
+	case limit == 0:
+		limit = 1000
+	}
+	good := ""
+	if q.Good {
+		good = " AND i.good = 1"
+	}
+	switch {
+	case q.Parent != "":
+		return "SELECT " + imageColumns + " FROM image i" + imageJoins + " WHERE a.parent_uuid = ?" + good + newestFirst, []any{q.Parent, limit}, nil
+	case q.Cluster != "" && q.Name != "":
+		return "SELECT " + imageColumns + presentJoin + " WHERE g.cluster = ? AND g.image_name = ?" + present + good + newestFirst, []any{q.Cluster, q.Name, limit}, nil
+	case q.Cluster != "":
+		return "SELECT " + imageColumns + presentJoin + " WHERE g.cluster = ?" + present + good + newestFirst, []any{q.Cluster, limit}, nil
+	case q.Name != "" && q.Good:
+		return "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_good)" + imageJoins + " WHERE i.name = ? AND i.good = 1" + newestFirst, []any{q.Name, limit}, nil
+	case q.Name != "":
+		return "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ?" + newestFirst, []any{q.Name, limit}, nil
+	}
+	return "", nil, &Invalid{Field: "query", Problem: "names nothing: set ref, name, cluster or parent"}
+}
+
+const (
+	presentJoin = " FROM release_target g JOIN image i ON i.uuid = g.image_uuid" + imageJoins
+	present     = " AND g.state IN ('uploading', 'visible', 'hidden', 'changed', 'missing')"
+)
+
+// Owner gives the project that an image name belongs to; empty when nobody
+// built it, or only builds without a project.
+func (s *Store) Owner(ctx context.Context, name string) (string, error) {
+	if err := s.ready(ctx, "owner"); err != nil {
+		return "", err
+	}
+	var project string
+	err := s.db.QueryRowContext(ctx, ownerSQL, name).Scan(&project)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return project, s.fault(ctx, "owner", err)
+}
