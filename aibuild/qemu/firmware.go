@@ -29,7 +29,7 @@ func (w *firmwareWatch) Write(p []byte) (int, error) {
 
 func (w *firmwareWatch) match(line []byte, _ int) {
 	if bytes.Contains(line, []byte("No bootable device.")) {
-		w.console.report(NoBootloader, "SeaBIOS: "+clean(line), 0)
+		w.console.report(NoBootloader, clean(line), 0)
 	}
 }
 

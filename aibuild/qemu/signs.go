@@ -56,7 +56,7 @@ var bootGoesOn = [][]byte{
 // guestSigns are looked for on every console. The texts are those of Linux,
 // systemd, dracut, initramfs-tools, GRUB, SYSLINUX, SeaBIOS and EDK II.
 func guestSigns() []Sign {
-	prompt := regexp.MustCompile(`^\s*(\(initramfs\)|grub rescue>|dracut:/#)`)
+	prompt := regexp.MustCompile(`^\s*(\(initramfs\)|dracut:/#)`)
 	return []Sign{
 		{Kind: KernelPanic, Text: "Kernel panic - not syncing"},
 		{Kind: KernelPanic, Text: "VFS: Unable to mount root"},
@@ -77,7 +77,7 @@ func guestSigns() []Sign {
 		{Kind: EmergencyShell, Text: "Cannot open access to console, the root account is locked"},
 		{Kind: EmergencyShell, Text: "Reached target", Pattern: regexp.MustCompile(`(?i)reached target (\S*emergency\.target|(\S+ - )?emergency mode)`)},
 
-		{Kind: BootloaderError, Text: "grub rescue>", Pattern: prompt},
+		{Kind: BootloaderError, Text: "grub rescue>"},
 		{Kind: BootloaderError, Text: "Entering rescue mode..."},
 		{Kind: BootloaderError, Text: "error: no such device", unsure: true},
 		{Kind: BootloaderError, Text: "error: no such partition", unsure: true},
@@ -89,7 +89,7 @@ func guestSigns() []Sign {
 
 		{Kind: NoBootloader, Text: "BdsDxe: No bootable option or device was found"},
 		{Kind: NoBootloader, Text: "BdsDxe: failed to load Boot", unsure: true},
-		{Kind: NoBootloader, Text: "UEFI Interactive Shell v"},
+		{Kind: NoBootloader, Text: `"EFI Internal Shell"`},
 		{Kind: NoBootloader, Text: "No bootable device."},
 		{Kind: NoBootloader, Text: "Missing operating system"},
 		{Kind: NoBootloader, Text: "Operating system not found"},

@@ -104,7 +104,10 @@ func (s Spec) machine() string {
 	if s.Firmware == "uefi" {
 		return "q35,pflash0=uefi-code,pflash1=uefi-vars"
 	}
-	return "pc"
+	// Without graphics SeaBIOS repeats on the serial line what is shown on the
+	// screen before the system starts: a boot loader's error is seen there even
+	// if the loader knows of no serial line. The screen works all the same.
+	return "pc,graphics=off"
 }
 
 func (s Spec) cpu() string {

@@ -1,0 +1,106 @@
+package qemu
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/guestos/aibuild/aibuild/process"
+)
+
+func run(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if _, err := (process.Cmd{Path: name, Args: args}).Run(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGRUBRescue: GRUB here knows of no serial line, as on many images; its words
+// on the screen are found all the same.
+func TestGRUBRescue(t *testing.T) {
+	core := filepath.Join(t.TempDir(), "core.img")
+	run(t, "grub-mkimage", "-O", "i386-pc", "-o", core, "-p", "(hd0,msdos1)/boot/grub", "biosdisk", "part_msdos", "ext2")
+	image, err := os.ReadFile(core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := os.ReadFile("/usr/lib/grub/i386-pc/boot.img")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// GRUB's first sector says where the rest is: one run of sectors after it.
+	binary.LittleEndian.PutUint64(image[500:], 2)
+	binary.LittleEndian.PutUint16(image[508:], uint16((len(image)+511)/512-1))
+	vm := start(t, Spec{Disk: rawDisk(t, append(boot, image...))})
+	if f := waitFault(t, vm); f.Kind != BootloaderError {
+		t.Errorf("fault = %v", f)
+	}
+}
+
+// efiDisk is a disk with nothing but a GRUB that runs the commands of config.
+func efiDisk(t *testing.T, config string) string {
+	t.Helper()
+	dir := t.TempDir()
+	app, cfg, raw := filepath.Join(dir, "bootx64.efi"), filepath.Join(dir, "grub.cfg"), filepath.Join(dir, "esp.raw")
+	if err := os.WriteFile(cfg, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "grub-mkimage", "-O", "x86_64-efi", "-o", app, "-c", cfg, "-p", "/none", "echo", "read")
+	if err := os.WriteFile(raw, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(raw, 8<<20); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mformat", "-i", raw, "-h", "16", "-s", "63", "-T", "16384", "::")
+	run(t, "mmd", "-i", raw, "::/EFI", "::/EFI/BOOT")
+	run(t, "mcopy", "-i", raw, app, "::/EFI/BOOT/BOOTX64.EFI")
+	disk := filepath.Join(dir, "disk.qcow2")
+	if err := (Tool{}).Compact(testContext(t), raw, "raw", disk, "qcow2", ""); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+const uefiMemory = 128 << 20
+
+func TestUEFIWithoutBootloader(t *testing.T) {
+	vm := start(t, Spec{Disk: rawDisk(t, nil), Firmware: "uefi", Memory: uefiMemory})
+	f := waitFault(t, vm)
+	if f.Kind != NoBootloader || !strings.Contains(f.Line, "BdsDxe") {
+		t.Errorf("fault = %v", f)
+	}
+}
+
+// TestSnapshotUEFI: a snapshot needs every writable drive to be qcow2, and the
+// firmware's variables are one. GRUB takes its keys from the serial line here.
+func TestSnapshotUEFI(t *testing.T) {
+	ctx := testContext(t)
+	disk := efiDisk(t, "echo UP-ONE\nread key\necho UP-TWO\nread key\n")
+	vm := start(t, Spec{Disk: disk, DiskBus: "scsi", Firmware: "uefi", Memory: uefiMemory})
+	eventually(t, "the first word", func() bool { return said(vm, "UP-ONE") == 1 })
+	if err := vm.Snapshot(ctx, "warm"); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 2; n++ {
+		if _, err := vm.SerialWrite([]byte("\r")); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second word", func() bool { return said(vm, "UP-TWO") == n })
+		if err := vm.Restore(ctx, "warm"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case f := <-vm.Console().Faults():
+		t.Errorf("fault: %v", f)
+	default:
+	}
+}
+
+// said is how many lines of the console hold word.
+func said(vm *VM, word string) int {
+	return strings.Count(strings.Join(vm.Console().Tail(tailLines), "\n"), word)
+}
