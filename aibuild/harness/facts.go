@@ -17,8 +17,8 @@ import (
 var factsScript string
 
 // settleScript waits until the guest has finished starting.
-const settleScript = `command -v cloud-init >/dev/null 2>&1 && cloud-init status --wait
-[ -d /run/systemd/system ] && systemctl is-system-running --wait
+const settleScript = `command -v cloud-init >/dev/null 2>&1 && cloud-init status --wait </dev/null
+[ -d /run/systemd/system ] && systemctl is-system-running --wait </dev/null
 true`
 
 // asRoot runs the script on standard input as root if the login may become root.

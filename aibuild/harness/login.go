@@ -78,6 +78,20 @@ func (l *login) checkHostKey(key ssh.PublicKey) error {
 	return nil
 }
 
+// hostKeyAlgorithms asks for the key that was pinned, at first for the one that
+// costs an emulated guest least.
+func (l *login) hostKeyAlgorithms() []string {
+	rsa := []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512}
+	switch p := l.hostKey(); {
+	case p == nil:
+		return append([]string{ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521}, rsa...)
+	case p.Type() == ssh.KeyAlgoRSA:
+		return rsa
+	default:
+		return []string{p.Type()}
+	}
+}
+
 func (l *login) pin(key ssh.PublicKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,6 +148,8 @@ func (l *login) handshake(conn net.Conn, addr string, window time.Duration) (*ss
 	config := &ssh.ClientConfig{
 		User: l.user,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(l.signer)},
+
+		HostKeyAlgorithms: l.hostKeyAlgorithms(),
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			seen = key
 			return l.checkHostKey(key)
