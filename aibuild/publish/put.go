@@ -35,6 +35,8 @@ type Item struct {
 	// Move lets Put take the files of Files away from where they are instead of copying, where that is possible at once
 	// (same file system). Those in the folder of Stage are always taken.
 	Move bool
+	// Finish gives more small files, such as the image's manifest, when its digests are known; nil is fine.
+	Finish func(Sums) (map[string][]byte, error)
 	// Progress is told how many bytes of the image are done, from another goroutine; nil is fine.
 	Progress func(done, total int64)
 }
@@ -233,6 +235,9 @@ func (p *put) fill(ctx context.Context) (image Sums, err error) {
 			image = sums
 		}
 	}
+	if err := p.finish(image); err != nil {
+		return image, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Data)) {
 		if err := p.tree.under(p.part, path.Dir(name)); err != nil {
 			return image, err
@@ -244,6 +249,24 @@ func (p *put) fill(ctx context.Context) (image Sums, err error) {
 	}
 	delete(p.sums, journal)
 	return image, p.tree.write(path.Join(p.part, sumsFile), formatSums(p.sums))
+}
+
+// finish asks for the files that need the image's digests.
+func (p *put) finish(image Sums) error {
+	if p.Finish == nil {
+		return nil
+	}
+	more, err := p.Finish(image)
+	if err != nil {
+		return err
+	}
+	data := maps.Clone(p.Data)
+	if data == nil {
+		data = map[string][]byte{}
+	}
+	maps.Copy(data, more)
+	p.Data = data
+	return nil
 }
 
 // bring takes or copies one file, and digests it in the same read.
