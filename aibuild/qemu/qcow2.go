@@ -61,15 +61,15 @@ func parseQcow2(r io.ReaderAt, h Header) (Header, error) {
 	if err := binary.Read(bytes.NewReader(raw), binary.BigEndian, &q); err != nil {
 		return h, err
 	}
+	if q.ClusterBits < 9 || q.ClusterBits > 21 {
+		return h, badf("clusters of 2^%d bytes: must be 2^9 to 2^21", q.ClusterBits)
+	}
 	if err := q.normalise(n); err != nil {
 		return h, err
 	}
 	h.Version, h.ClusterBits, h.Snapshots, h.Incompatible = int(q.Version), int(q.ClusterBits), int(q.Snapshots), q.Incompatible
 	if h.Compression, err = q.compression(); err != nil {
 		return h, err
-	}
-	if q.ClusterBits < 9 || q.ClusterBits > 21 {
-		return h, badf("clusters of 2^%d bytes: must be 2^9 to 2^21", q.ClusterBits)
 	}
 	if q.Size > MaxVirtualSize {
 		return h, tooLarge(q.Size)
@@ -94,7 +94,7 @@ func (q *qcow2Header) normalise(available int) error {
 	if available < qcow2V3Length || q.HeaderLength < qcow2V3Length || q.HeaderLength%8 != 0 {
 		return badf("a header of %d bytes: version 3 has at least %d", min(q.HeaderLength, uint32(available)), qcow2V3Length)
 	}
-	if q.ClusterBits < 32 && uint64(q.HeaderLength) > 1<<q.ClusterBits {
+	if uint64(q.HeaderLength) > 1<<q.ClusterBits {
 		return badf("a header of %d bytes does not fit its cluster", q.HeaderLength)
 	}
 	if q.HeaderLength < 112 || available < 112 {
