@@ -43,10 +43,11 @@ func (w writer) built(r Record) error {
 		ON DUPLICATE KEY UPDATE image_name = VALUES(image_name), os_type = VALUES(os_type), os_ver = VALUES(os_ver),
 		build_at = VALUES(build_at), from_iso = VALUES(from_iso), update_contents = VALUES(update_contents)`,
 		r.ImageUUID, b.Name, null(b.OSType), null(b.OSVer), b.BuiltAt.Truncate(time.Second), null(b.FromISO), null(b.UpdateContents))
-	if err != nil || r.RunID == "" {
+	if err != nil {
 		return err
 	}
-	return w.exec("UPDATE run SET image_uuid = ? WHERE id = ? AND image_uuid IS NULL", r.ImageUUID, r.RunID)
+	// The run's id is the image's uuid, unless the run is a retry.
+	return w.exec("UPDATE run SET image_uuid = ? WHERE id IN (?, ?) AND image_uuid IS NULL", r.ImageUUID, r.ImageUUID, r.RunID)
 }
 
 // builtAgain: the same image under another record id is no news; other bytes

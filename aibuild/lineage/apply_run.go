@@ -56,6 +56,11 @@ func (w writer) openRun(r Record) error {
 			return &Taken{Name: run.Image, Owner: owner, By: run.Project}
 		}
 	}
+	if run.ImageUUID == "" { // its image may have been delivered first
+		if _, err := w.get("SELECT uuid FROM image WHERE uuid = ?", []any{run.ID}, &run.ImageUUID); err != nil {
+			return err
+		}
+	}
 	run.times(r.At)
 	failure, err := failureJSON(run.Failure)
 	if err != nil {

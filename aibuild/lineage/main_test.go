@@ -23,6 +23,10 @@ var server struct {
 }
 
 func TestMain(m *testing.M) {
+	if dsn := os.Getenv("LINEAGE_TEST_HOLD"); dsn != "" {
+		fmt.Fprintln(os.Stderr, holdLock(dsn))
+		os.Exit(1)
+	}
 	code, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -112,10 +116,6 @@ func withUser(t testing.TB, s *Store, user, password string) string {
 var day = time.Date(2026, 11, 22, 8, 0, 0, 123456000, time.UTC)
 
 func id() string { return uuid.Must(uuid.NewV7()).String() }
-
-func sha(seed string) string {
-	return strings.Repeat(fmt.Sprintf("%08x", len(seed)*7919+int(seed[0])), 8)
-}
 
 // builtRecord is a build that succeeded.
 func builtRecord(image, name string, at time.Time) Record {

@@ -93,7 +93,9 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 	cfg.Params["time_zone"] = "'+00:00'"
 	// A value that does not fit is an error, never cut.
 	cfg.Params["sql_mode"] = "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
-	cfg.Params["innodb_lock_wait_timeout"] = "10"
+	if cfg.Params["innodb_lock_wait_timeout"] == "" {
+		cfg.Params["innodb_lock_wait_timeout"] = "10"
+	}
 	return cfg, nil
 }
 
