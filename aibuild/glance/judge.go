@@ -96,7 +96,7 @@ func judgeNetwork(err error, redact func(string) string) verdict {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return verdict{safe, true, "no answer in time: the service hangs, or a firewall drops the packets"}
 	case inURL != nil:
-		return verdict{safe, true, "the connection failed; what was sent is not used"}
+		return verdict{safe, true, "the connection broke: look whether the service runs"}
 	}
 	// Anything else (an incomplete entry of clouds.yaml, say) was not caused by
 	// the network, and its original might print values.

@@ -221,11 +221,23 @@ func answer(code int) func(http.ResponseWriter, *http.Request) bool {
 	}
 }
 
-// pausing hands out n bytes of a request, tells that, and waits until the
-// client or the test goes on.
+// pause makes an upload stop after n bytes: reached is closed then, and the
+// bytes go on when resume is called, at the latest at the test's end. (The
+// proxy's server cannot see that a client is gone while bytes are unread.)
+func (p *proxy) pause(t *testing.T, n int) (reached <-chan struct{}, resume func()) {
+	t.Helper()
+	at, on := make(chan struct{}), make(chan struct{})
+	resume = sync.OnceFunc(func() { close(on) })
+	p.spoil(t, once(1, isUpload, func(_ http.ResponseWriter, r *http.Request) bool {
+		r.Body = &pausing{ReadCloser: r.Body, left: n, reached: at, resume: on}
+		return false
+	}))
+	t.Cleanup(resume)
+	return at, resume
+}
+
 type pausing struct {
 	io.ReadCloser
-	ctx     context.Context
 	left    int
 	reached chan<- struct{}
 	resume  <-chan struct{}
@@ -234,12 +246,8 @@ type pausing struct {
 func (p *pausing) Read(b []byte) (int, error) {
 	if p.left == 0 {
 		p.left = -1
-		p.reached <- struct{}{}
-		select {
-		case <-p.resume:
-		case <-p.ctx.Done():
-			return 0, p.ctx.Err()
-		}
+		close(p.reached)
+		<-p.resume
 	}
 	if p.left > 0 {
 		b = b[:min(len(b), p.left)]
@@ -291,7 +299,9 @@ func uniqueName(t *testing.T) string {
 }
 
 func (s *stack) releaser(t *testing.T) Releaser {
-	return Releaser{CloudsFile: s.cloudsFile(), Pause: 20 * time.Millisecond, OnState: func(target Target) { t.Logf("%+v", target) }}
+	return Releaser{CloudsFile: s.cloudsFile(), Pause: 20 * time.Millisecond, OnState: func(target Target) {
+		t.Log(target.Cluster, target.GlanceID, target.State, target.Error)
+	}}
 }
 
 // ----------------------------------------- an own view of the clusters
@@ -391,6 +401,17 @@ func (s *stack) wantBytes(t *testing.T, c *gophercloud.ServiceClient, id, sha st
 // visible image goes backwards. It returns the most images it saw at once.
 func (s *stack) watch(t *testing.T, cluster, name string) (stop func() (most, polls int)) {
 	t.Helper()
+	return s.poll(t, cluster, name, true)
+}
+
+// watchPresence is watch for what may go backwards: revoke and rollback.
+func (s *stack) watchPresence(t *testing.T, cluster, name string) (stop func() (most, polls int)) {
+	t.Helper()
+	return s.poll(t, cluster, name, false)
+}
+
+func (s *stack) poll(t *testing.T, cluster, name string, forward bool) (stop func() (most, polls int)) {
+	t.Helper()
 	c := s.client(t, cluster)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -398,7 +419,10 @@ func (s *stack) watch(t *testing.T, cluster, name string) (stop func() (most, po
 	go func() {
 		defer close(ended)
 		newest := ""
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
 		for ctx.Err() == nil {
+			<-tick.C
 			pages, err := images.List(c, images.ListOpts{Name: name}).AllPages(ctx)
 			if err != nil { // Glance is down: nobody sees anything
 				continue
@@ -414,7 +438,10 @@ func (s *stack) watch(t *testing.T, cluster, name string) (stop func() (most, po
 				date, _ := have.Properties["image_build_date"].(string)
 				now = max(now, date)
 			}
-			if now < newest {
+			if now == "" && newest != "" {
+				t.Errorf("%s: %s was absent", cluster, name)
+			}
+			if forward && now < newest {
 				t.Errorf("%s: %s went from %q back to %q", cluster, name, newest, now)
 			}
 			newest = max(newest, now)
