@@ -92,10 +92,13 @@ func (t *testRun) attempt(ctx context.Context, cell Cell, attempt int) outcome {
 // run boots the machine, judges it and keeps the evidence, whatever happens.
 func (c *cellRun) run(ctx context.Context) (err error) {
 	c.tell(Event{Cell: c.cell.String(), State: Booting})
-	if c.m, err = c.start(ctx, c.plan, c.cell, c.accel); err != nil {
+	if c.m, err = c.prepare(ctx, c.plan, c.cell, c.accel); err != nil {
 		return &untold{err}
 	}
 	defer func() { err = errors.Join(err, c.m.remove()) }()
+	if err := c.m.powerOn(ctx, c.QEMU); err != nil {
+		return &untold{errors.Join(err, c.m.copyLogs(c.evidence))}
+	}
 	watched, stop := c.m.watch(ctx)
 	err = c.judge(watched)
 	stop()

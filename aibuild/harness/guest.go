@@ -39,9 +39,12 @@ func (h Harness) Boot(ctx context.Context, p Plan, cell Cell) (*Guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := h.start(ctx, p, cell, accel)
+	m, err := h.prepare(ctx, p, cell, accel)
 	if err != nil {
 		return nil, fmt.Errorf("boot %s: %w", p.Image, err)
+	}
+	if err := m.powerOn(ctx, h.QEMU); err != nil {
+		return nil, fmt.Errorf("boot %s: %w", p.Image, errors.Join(err, m.remove()))
 	}
 	g := &Guest{m: m, key: filepath.Join(m.dir, "id_ed25519")}
 	g.watched, g.stop = m.watch(ctx)

@@ -29,56 +29,66 @@ type machine struct {
 	boot     time.Duration
 	scale    float64
 
-	vm      *qemu.VM
+	spec    qemu.Spec
 	login   *login
+	vm      *qemu.VM // from powerOn on, as the rest
 	shell   *shell
 	started time.Time
 	ready   atomic.Bool
 	seen    sightings
 }
 
-// start makes overlay and seed in a new folder and powers the guest on. Its
-// errors are ours.
-func (h Harness) start(ctx context.Context, p Plan, cell Cell, accel qemu.Accel) (m *machine, err error) {
-	m = &machine{cell: cell, scale: max(1, accel.Scale), hostname: "aibuild-" + strings.ToLower(rand.Text()[:8])}
+// prepare makes a folder with overlay and seed for a guest. Its errors are ours.
+func (h Harness) prepare(ctx context.Context, p Plan, cell Cell, accel qemu.Accel) (*machine, error) {
+	m := &machine{cell: cell, scale: max(1, accel.Scale), hostname: "aibuild-" + strings.ToLower(rand.Text()[:8])}
 	m.boot = m.scaled(p.BootTimeout)
+	var err error
 	if m.dir, err = os.MkdirTemp(h.WorkDir, "aibuild-guest-"); err != nil {
 		return nil, fmt.Errorf("folder of the guest: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.remove())
-		}
-	}()
-	if err := qemu.Claim(m.dir); err != nil {
-		return nil, err
+	if err := h.furnish(ctx, m, p); err != nil {
+		return nil, errors.Join(err, m.remove())
 	}
-	if m.login, err = newLogin(p.User); err != nil {
-		return nil, err
-	}
-	header, err := qemu.ReadHeader(p.Image, p.Format)
-	if err != nil {
-		return nil, err
-	}
-	m.imageMin = header.VirtualSize
-	disk, seed := m.diskPath(), filepath.Join(m.dir, "seed.iso")
-	if err := h.QEMU.Overlay(ctx, p.Image, p.Format, disk, header.VirtualSize+grow); err != nil {
-		return nil, err
-	}
-	if err := m.writeSeed(p, seed); err != nil {
-		return nil, err
-	}
-	spec := qemu.Spec{
-		Dir: m.dir, Disk: disk, SeedPath: seed, Firmware: cell.Firmware, DiskBus: cell.DiskBus,
+	m.spec = qemu.Spec{
+		Dir: m.dir, Disk: m.diskPath(), SeedPath: m.seedPath(), Firmware: cell.Firmware, DiskBus: cell.DiskBus,
 		Memory: p.Memory, CPUs: p.CPUs, Accel: accel,
 		Reboots: 1, // a first boot may relabel the disk or take a new kernel, and start once more
 	}
-	m.started = time.Now()
-	if m.vm, err = h.QEMU.Start(ctx, spec); err != nil {
-		return nil, err
-	}
-	m.shell = &shell{login: m.login, addr: m.vm.SSHAddr(), handshake: m.scaled(handshakeWindow)}
 	return m, nil
+}
+
+func (h Harness) furnish(ctx context.Context, m *machine, p Plan) error {
+	if err := qemu.Claim(m.dir); err != nil {
+		return err
+	}
+	header, err := qemu.ReadHeader(p.Image, p.Format)
+	if err != nil {
+		return err
+	}
+	m.imageMin = header.VirtualSize
+	if err := h.QEMU.Overlay(ctx, p.Image, p.Format, m.diskPath(), header.VirtualSize+grow); err != nil {
+		return err
+	}
+	if m.login, err = newLogin(p.User); err != nil {
+		return err
+	}
+	seed := qemu.Seed{InstanceID: "i-" + m.hostname, Hostname: m.hostname, User: p.User, SSHKey: m.login.public}
+	if m.cell.Datasource == ConfigDrive {
+		return seed.ConfigDrive(m.seedPath())
+	}
+	return seed.NoCloud(m.seedPath())
+}
+
+// powerOn starts the guest. Its errors are ours.
+func (m *machine) powerOn(ctx context.Context, tool qemu.Tool) error {
+	m.started = time.Now()
+	vm, err := tool.Start(ctx, m.spec)
+	if err != nil {
+		return err
+	}
+	m.vm = vm
+	m.shell = &shell{login: m.login, addr: vm.SSHAddr(), handshake: m.scaled(handshakeWindow)}
+	return nil
 }
 
 func (m *machine) scaled(d time.Duration) time.Duration {
@@ -86,19 +96,10 @@ func (m *machine) scaled(d time.Duration) time.Duration {
 }
 
 func (m *machine) diskPath() string { return filepath.Join(m.dir, "disk.qcow2") }
-
-func (m *machine) writeSeed(p Plan, path string) error {
-	seed := qemu.Seed{InstanceID: "i-" + m.hostname, Hostname: m.hostname, User: p.User, SSHKey: m.login.public}
-	if m.cell.Datasource == ConfigDrive {
-		return seed.ConfigDrive(path)
-	}
-	return seed.NoCloud(path)
-}
+func (m *machine) seedPath() string { return filepath.Join(m.dir, "seed.iso") }
 
 // remove deletes the machine's folder.
-func (m *machine) remove() error {
-	return errors.Join(os.RemoveAll(m.dir), qemu.Disown(m.dir))
-}
+func (m *machine) remove() error { return os.RemoveAll(m.dir) }
 
 // stop ends the guest; its logs are complete then. The folder stays.
 func (m *machine) stop() error {
@@ -280,14 +281,20 @@ func (m *machine) reconnect(ctx context.Context) error {
 	return err
 }
 
-// copyLogs puts what the stopped guest left into the evidence folder.
+// copyLogs puts what the stopped guest left into the evidence folder. A guest
+// that never started has left less.
 func (m *machine) copyLogs(dst string) error {
 	var errs []error
-	for from, to := range map[string]string{m.vm.SerialPath(): "serial.log", filepath.Join(m.dir, "firmware.log"): "firmware.log", filepath.Join(m.dir, "qemu.stderr"): "qemu.stderr"} {
-		errs = append(errs, copyFile(from, filepath.Join(dst, to)))
+	for _, name := range []string{"serial.log", "firmware.log", "qemu.stderr"} {
+		if err := copyFile(filepath.Join(m.dir, name), filepath.Join(dst, name)); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	argv := strings.Join(m.vm.Argv(), "\n") + "\n"
-	return errors.Join(append(errs, os.WriteFile(filepath.Join(dst, "argv.txt"), []byte(argv), 0o644))...)
+	if m.vm != nil {
+		argv := strings.Join(m.vm.Argv(), "\n") + "\n"
+		errs = append(errs, os.WriteFile(filepath.Join(dst, "argv.txt"), []byte(argv), 0o644))
+	}
+	return errors.Join(errs...)
 }
 
 func copyFile(from, to string) error {
