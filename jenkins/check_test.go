@@ -196,7 +196,7 @@ func hanging(t *testing.T) string {
 
 func TestCheckTimeout(t *testing.T) {
 	_, err := jenkins.Client{URL: hanging(t), User: user, Token: token, Timeout: 50 * time.Millisecond}.Check(context.Background())
-	checkError(t, err, jenkins.ErrUnavailable, 0, "Timeout")
+	checkError(t, err, jenkins.ErrUnavailable, 0, "no whole answer in time")
 }
 
 func TestCheckCancelled(t *testing.T) {

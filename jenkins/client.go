@@ -117,13 +117,14 @@ func (c Client) failure(op string, err error) error {
 	if errors.As(err, &transport) {
 		failed.Detail = transport.Err.Error() // without method and URL, which are said already
 	}
+	failed.Hint = "check the url, the name, the certificate and the network, then try again"
 	switch {
 	case errors.Is(err, context.Canceled):
 		failed.Hint = "it was cancelled"
+	case errors.Is(err, context.DeadlineExceeded):
+		failed.Detail = "no whole answer in time"
 	case errors.Is(err, errTooLarge):
-		failed.Reason, failed.Hint = ErrProtocol, "check that the url is that of jenkins"
-	default:
-		failed.Hint = "check the url, the name, the certificate and the network, then try again"
+		failed.Reason, failed.Hint = ErrProtocol, urlHint
 	}
 	return failed
 }
