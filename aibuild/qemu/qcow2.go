@@ -172,36 +172,35 @@ const (
 )
 
 func (h *Header) readExtensions(r io.ReaderAt, at, end uint64) error {
-	for at+8 <= end {
-		head, err := readPart(r, h.FileSize, at, 8, "the header extensions")
-		if err != nil {
-			return err
-		}
-		kind, size := binary.BigEndian.Uint32(head), uint64(binary.BigEndian.Uint32(head[4:]))
+	if at >= end {
+		return nil
+	}
+	// One read: an image can hold a quarter of a million empty extensions.
+	area, err := readPart(r, h.FileSize, at, end-at, "the header")
+	if err != nil {
+		return err
+	}
+	for len(area) >= 8 {
+		kind, size := binary.BigEndian.Uint32(area), int(binary.BigEndian.Uint32(area[4:]))
 		if kind == extensionEnd {
 			return nil
 		}
-		if at += 8; size > end-at {
+		if area = area[8:]; size > len(area) {
 			return badf("header extension %#x of %d bytes leaves its cluster", kind, size)
 		}
-		if kind == extensionBackingFormat || kind == extensionDataFile {
-			value, err := readPart(r, h.FileSize, at, min(size, maxBackingName), "a header extension")
-			if err != nil {
-				return err
-			}
-			h.setName(kind, strings.ToValidUTF8(string(value), "?"))
-		}
-		at += (size + 7) &^ 7
+		h.setName(kind, area[:size])
+		area = area[min((size+7)&^7, len(area)):]
 	}
 	return nil
 }
 
-func (h *Header) setName(kind uint32, value string) {
+func (h *Header) setName(kind uint32, value []byte) {
+	name := strings.ToValidUTF8(string(value[:min(len(value), maxBackingName)]), "?")
 	switch {
 	case kind == extensionBackingFormat:
-		h.BackingFormat = value
-	case value != "":
-		h.DataFile = value
+		h.BackingFormat = name
+	case kind == extensionDataFile && name != "":
+		h.DataFile = name
 	}
 }
 
