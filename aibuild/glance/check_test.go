@@ -70,16 +70,16 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := clusters(t)
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
-	defer secure.Close()
+	t.Cleanup(secure.Close)
 	web := httptest.NewServer(http.NotFoundHandler())
-	defer web.Close()
+	t.Cleanup(web.Close)
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>hello")) }))
-	defer page.Close()
+	t.Cleanup(page.Close)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, never answers
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { silent.Close() })
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -42,6 +43,8 @@ func judge(op string, err error, redact func(string) string) verdict {
 		return verdict{err, true, "look at Glance's log and at the load of its store"}
 	case errors.Is(err, ErrInput), errors.Is(err, ErrRefused), errors.Is(err, ErrNotFound), errors.Is(err, context.Canceled):
 		return verdict{err: err}
+	case errors.Is(err, errSource):
+		return verdict{err, transient(err), "look at the image's file, or the server that it comes from"}
 	case errors.As(err, &missingService), errors.As(err, &missingEndpoint):
 		return verdict{err: errors.New("the catalog of Keystone has no image service"),
 			hint: "check region_name and interface in clouds.yaml, or ask for the service"}
@@ -101,6 +104,15 @@ func judgeNetwork(err error, redact func(string) string) verdict {
 	// Anything else (an incomplete entry of clouds.yaml, say) was not caused by
 	// the network, and its original might print values.
 	return verdict{err: errors.New(redact(err.Error())), hint: "check the cluster's entry in clouds.yaml"}
+}
+
+// errSource: it was not the cluster, the image's own bytes could not be read.
+var errSource = errors.New("read the image")
+
+// transient: a source on the network may be there again in a moment.
+func transient(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func isTLS(err error) bool {

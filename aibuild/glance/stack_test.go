@@ -42,10 +42,12 @@ const (
 var both = []string{alpha, beta}
 
 type stack struct {
-	script string
-	state  string
-	proxy  *proxy
-	err    error
+	script  string
+	state   string
+	proxy   *proxy
+	err     error
+	mu      sync.Mutex
+	clients map[string]*gophercloud.ServiceClient
 }
 
 var theStack = sync.OnceValue(startStack)
@@ -79,7 +81,7 @@ func clusters(t *testing.T) *stack {
 
 func startStack() *stack {
 	started = true
-	s := &stack{proxy: newProxy()}
+	s := &stack{proxy: newProxy(), clients: map[string]*gophercloud.ServiceClient{}}
 	if s.script, s.err = filepath.Abs("../../examples/stack/stack"); s.err != nil {
 		return s
 	}
@@ -306,24 +308,29 @@ func (s *stack) releaser(t *testing.T) Releaser {
 
 // ----------------------------------------- an own view of the clusters
 
-// client logs in without any code of this package.
+// client is logged in without any code of this package, once per entry.
 func (s *stack) client(t *testing.T, entry string) *gophercloud.ServiceClient {
 	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.clients[entry]; ok {
+		return c
+	}
 	auth, endpoint, _, err := clouds.Parse(clouds.WithLocations(s.cloudsFile()), clouds.WithCloudName(entry))
 	if err != nil {
 		t.Fatal(err)
 	}
 	auth.AllowReauth = true
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	provider, err := config.NewProviderClient(t.Context(), auth, config.WithHTTPClient(http.Client{Transport: transport, Timeout: time.Minute}))
+	provider, err := config.NewProviderClient(t.Context(), auth, config.WithHTTPClient(http.Client{Transport: s.proxy.transport, Timeout: time.Minute}))
 	if err != nil {
 		t.Fatal(err)
 	}
+	provider.UseTokenLock()
 	c, err := openstack.NewImageV2(provider, endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.clients[entry] = c
 	return c
 }
 

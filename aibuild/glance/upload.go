@@ -62,7 +62,7 @@ func (s *session) send(ctx context.Context, id string, img Image) error {
 	defer stop(nil)
 	source, err := img.open(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errSource, err)
 	}
 	body := newBody(source, img)
 	stalled := fmt.Errorf("%w for %s", ErrStalled, s.StallTimeout)
@@ -198,6 +198,8 @@ func (b *body) Read(p []byte) (int, error) {
 		err = b.finish()
 	case errors.Is(err, io.EOF):
 		err = &DigestError{What: "size of the source", Want: fmt.Sprint(b.size), Got: fmt.Sprint(b.sent)}
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errSource, err)
 	}
 	if err != nil {
 		b.err = err
