@@ -193,6 +193,10 @@ func (r *run) harmless(f qemu.Fault) bool {
 // artifact checks what a build that ended well has left.
 func (r *run) artifact(result *process.Result, took time.Duration, watched bool) (*Artifact, error) {
 	said := r.talk.said()
+	if said.phase != phaseDone && len(said.artifacts) == 0 {
+		// Packer's outer process exits 0 when its inner one is killed.
+		return nil, r.close(r.unfinished(said))
+	}
 	path, err := said.image(r.source.Build, r.folder.cwd)
 	format := ""
 	if err == nil {

@@ -148,6 +148,8 @@ func causes() []cause {
 			sign: i(`timeout while waiting for machine to shut ?down|failed to shut ?down`)},
 		{code: CodeQEMU, blame: BlameInfrastructure, lines: guestLines, sentence: quoting("qemu-img failed"),
 			sign: i(`qemuimg error|error creating hard drive|error converting hard drive`)},
+		{code: CodeKilled, blame: BlameInfrastructure, lines: guestLines, sentence: plain("a plugin of packer crashed or was killed (out of memory?); run it again"),
+			sign: i(`^(unexpected )?EOF$|connection is shut down|plugin (exited|crashed)`)},
 		{code: CodeKilled, blame: BlameInfrastructure, lines: guestLines, sentence: plain("packer was ended from outside before the build was done; run it again"),
 			sign: i(`build was cancelled|receiving (interrupt|terminated)`)},
 	}
@@ -208,6 +210,13 @@ func (r *run) explain(err error, d said) *Failed {
 		f.Sentence = fmt.Sprintf("packer ended without saying why (%v): it crashed or was killed; run it again", err)
 	}
 	return f
+}
+
+func (r *run) unfinished(d said) *Failed {
+	return &Failed{
+		Code: CodeKilled, Blame: BlameInfrastructure, Lines: last(d.recent, shownLines),
+		Sentence: "packer ended in the middle of the build with exit status 0: it was killed (out of memory?); run it again",
+	}
 }
 
 // halted: Packer says no more than this where QEMU did not start.

@@ -52,6 +52,10 @@ type guest struct {
 	gone    time.Time
 	screen  sync.Mutex
 	errs    []error
+
+	// Of the loop alone.
+	firmwareRead int64
+	boots        int
 }
 
 func newGuest(dirs wrapperDirs, cwd string, tell func(string)) *guest {
@@ -156,11 +160,11 @@ func (g *guest) follow(ctx context.Context, how string, follow bool) {
 
 // sign looks for what the serial line does not show.
 func (g *guest) sign(phase string, now time.Time) (qemu.Fault, bool) {
-	if phase != phaseBoot && phase != phaseConnect {
-		return qemu.Fault{}, false
-	}
-	if f, bad := g.firmware(); bad {
-		return f, true
+	waiting := phase == phaseBoot || phase == phaseConnect
+	if waiting || phase == phaseProvision {
+		if f, bad := g.firmware(waiting); bad {
+			return f, true
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -176,25 +180,38 @@ func (g *guest) sign(phase string, now time.Time) (qemu.Fault, bool) {
 	return qemu.Fault{Kind: qemu.GuestOff, Line: "QEMU has ended while packer waits for the guest: the guest switched itself off, or QEMU died"}, true
 }
 
-// firmware reads what the BIOS wrote to its debug port.
-func (g *guest) firmware() (qemu.Fault, bool) {
+// firmware reads what the BIOS wrote to its debug port since the last look. Only
+// the watcher's loop calls it.
+func (g *guest) firmware(waiting bool) (qemu.Fault, bool) {
 	f, err := os.Open(g.dirs.debugcon())
 	if err != nil {
 		return qemu.Fault{}, false // UEFI, or not there yet
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
+	// An overlap of one sign's length, as the last look may have cut one.
+	const overlap = 32
+	from := max(0, g.firmwareRead-overlap)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, 1<<20))
+	if err != nil || from+int64(len(text)) == g.firmwareRead {
 		return qemu.Fault{}, false
 	}
-	if bytes.Contains(text, []byte("No bootable device.")) {
-		return qemu.Fault{Kind: qemu.NoBootloader, Line: "No bootable device."}, true
+	old := text[:g.firmwareRead-from]
+	g.firmwareRead = from + int64(len(text))
+	g.boots += bytes.Count(text, []byte(seaBIOS)) - bytes.Count(old, []byte(seaBIOS))
+	if bytes.Contains(text, []byte(noBootable)) {
+		return qemu.Fault{Kind: qemu.NoBootloader, Line: noBootable}, true
 	}
-	if n := bytes.Count(text, []byte("SeaBIOS (version")); n > manyBoots {
-		return qemu.Fault{Kind: qemu.BootLoop, Line: fmt.Sprintf("the guest was started %d times and never answered", n)}, true
+	if waiting && g.boots > manyBoots {
+		return qemu.Fault{Kind: qemu.BootLoop, Line: fmt.Sprintf("the guest was started %d times and never answered", g.boots)}, true
 	}
 	return qemu.Fault{}, false
 }
+
+// What SeaBIOS writes at each start, and when it gives up.
+const (
+	seaBIOS    = "SeaBIOS (version"
+	noBootable = "No bootable device."
+)
 
 func (g *guest) report(f qemu.Fault) {
 	select {

@@ -37,6 +37,7 @@ var phaseSigns = []struct{ text, phase string }{
 	{"Running post-processor", phasePost},
 	{"Deleting output directory", phaseDone},
 	{"Wait completed after", phaseDone},
+	{"Builds finished", phaseDone},
 }
 
 const (
