@@ -83,7 +83,7 @@ func (s *Store) byRef(ctx context.Context, ref string) ([]Image, error) {
 		return s.fullImages(ctx, "WHERE a.sha256 = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11", strings.TrimPrefix(low, "sha256:"))
 	}
 	if hexPrefix.MatchString(low) {
-		return s.fullImages(ctx, "WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11", low+"%")
+		return s.images(ctx, s.db, full, prefixSQL, low+"%")
 	}
 	return nil, nil
 }
@@ -106,6 +106,8 @@ func (s *Store) fullImages(ctx context.Context, where string, args ...any) ([]Im
 func (s *Store) newest(ctx context.Context, name string) ([]Image, error) {
 	return s.images(ctx, s.db, full, newestSQL, name)
 }
+
+const prefixSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (uuid)" + imageJoins + " WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
 
 const newestSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 1"
 

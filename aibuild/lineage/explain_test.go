@@ -1,0 +1,139 @@
+package lineage
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fill makes a large record: one name in eight is hot, one state in 97 is rare.
+func fill(t *testing.T, s *Store, images, runs, events int) {
+	t.Helper()
+	db := s.cfg.DBName
+	query(t, fmt.Sprintf(`INSERT INTO %s.image (uuid, name, number, project, arch, state, good, held, revoked, adopted, built_at, test_rounds, test_round, pruned, recorded_at)
+		SELECT CONCAT(LPAD(HEX(seq), 8, '0'), '-0000-7000-8000-000000000000'), IF(seq %% 8 = 0, 'hot', CONCAT('n', seq %% 500)), seq, IF(seq %% 8 = 0, 'hot', 'cold'), 'x86_64',
+		IF(seq %% 97 = 0, 'test_failed', 'passed'), seq %% 97 <> 0, 0, 0, 0, '2020-01-01' + INTERVAL seq MINUTE, 0, 0, '', NOW(6) FROM seq_1_to_%d`, db, images))
+	query(t, fmt.Sprintf(`INSERT INTO %s.build_log SELECT uuid, name, 'debian', '12', built_at, 'x', 'y' FROM %s.image`, db, db))
+	query(t, fmt.Sprintf(`INSERT INTO %s.run (id, first_run, attempt, image, image_uuid, project, ref, commit_sha, folder, from_stage, stage, state, state_at, finished, reason, actor, channel, worker,
+		jenkins, jenkins_job, jenkins_url, build_tag, fence, tries, opened_at)
+		SELECT seq, seq, 1, IF(seq %% 8 = 0, 'hot', 'cold'), IF(seq %% 3 = 0, NULL, seq), IF(seq %% 8 = 0, 'hot', 'cold'), '', '', '', '', '', IF(seq %% 97 = 0, 'building', 'success'), NOW(6), seq %% 97 <> 0, '', '', '', '',
+		'', '', '', '', 0, 0, NOW(6) FROM seq_1_to_%d`, db, runs))
+	query(t, fmt.Sprintf(`INSERT INTO %s.event (record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, reason)
+		SELECT seq, NOW(6), NOW(6), IF(seq %% 8 = 0, 'hot', 'cold'), '', 'built', IF(seq %% 8 = 0, 'hot', 'cold'), seq %% 5000, seq %% 5000, '' FROM seq_1_to_%d`, db, events))
+	query(t, "ANALYZE TABLE "+db+".image, "+db+".build_log, "+db+".run, "+db+".event")
+}
+
+// Every statement of a list reads one index in its order, from any page: no
+// sort, no temporary table, and few more rows than it gives.
+func TestListsReadAnIndex(t *testing.T) {
+	s := newStore(t)
+	fill(t, s, 20_000, 10_000, 10_000)
+	deep := cursor(time.Date(2020, 1, 5, 0, 0, 0, 0, time.UTC).UnixMicro(), 6000)
+	type statement struct {
+		key   string
+		query string
+		args  []any
+	}
+	var all []statement
+	add := func(key, query string, args []any, _ int, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, statement{key, query, args})
+	}
+	for _, at := range []string{"", deep} {
+		for key, f := range map[string]Filter{"built": {}, "name_built": {Name: "hot"}, "name_state": {Name: "hot", State: "test_failed"}, "project_built": {Project: "hot"},
+			"project_state": {Project: "hot", State: "test_failed"}, "state_built": {State: "test_failed"}} {
+			f.Cursor = at
+			query, args, n, err := f.sql()
+			add(key, query, args, n, err)
+		}
+	}
+	for _, at := range []string{"", cursor(4500)} {
+		for key, f := range map[string]RunFilter{"PRIMARY": {}, "image_seq": {Image: "hot"}, "state_seq": {State: RunBuilding}, "image_state": {Image: "hot", State: RunSuccess}, "unfinished": {Unfinished: true}, "project_seq": {Project: "hot"}} {
+			f.Cursor = at
+			query, args, n, err := f.sql()
+			add(key, query, args, n, err)
+		}
+		for key, f := range map[string]EventFilter{"PRIMARY": {}, "name_id": {Image: "hot"}, "image_id": {ImageUUID: "7"}, "run_id_id": {RunID: "7"}, "actor_id": {Actor: "hot"}} {
+			f.Cursor = at
+			query, args, n, err := f.sql()
+			add(key, query, args, n, err)
+		}
+	}
+	good, args, err := Query{Name: "hot", Good: true}.sql()
+	add("name_good", good, args, 0, err)
+	add("name_built", newestSQL, []any{"hot"}, 0, nil)
+	add("image_made", historyRunsSQL, []any{"hot", 50}, 0, nil)
+	add("name_project", ownerSQL, []any{"hot"}, 0, nil)
+	add("uuid", prefixSQL, []any{"00001%"}, 0, nil)
+	for _, st := range all {
+		explain(t, s, st.key, st.query, st.args)
+		if st.key != "uuid" {
+			readsFew(t, s, st.query, st.args)
+		}
+	}
+}
+
+func explain(t *testing.T, s *Store, key, stmt string, args []any) {
+	t.Helper()
+	line := 0
+	err := collect(t.Context(), s.db, func(rows *sql.Rows) error {
+		cells := make([]sql.NullString, 10)
+		into := make([]any, len(cells))
+		for i := range cells {
+			into[i] = &cells[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		table, kind, used, extra := cells[2].String, cells[3].String, cells[5].String, cells[9].String
+		line++
+		if line == 1 && used != key {
+			t.Errorf("index %q (%s), want %q: %s %v", used, kind, key, stmt, args)
+		}
+		if line > 1 && (used != "PRIMARY" || kind != "eq_ref") {
+			t.Errorf("table %s is joined by %s %q, want eq_ref PRIMARY: %s", table, kind, used, stmt)
+		}
+		if key != "uuid" && (strings.Contains(extra, "filesort") || strings.Contains(extra, "temporary")) {
+			t.Errorf("%s: %s %v", extra, stmt, args)
+		}
+		return nil
+	}, "EXPLAIN "+stmt, args...)
+	if err != nil {
+		t.Fatalf("explain %s: %v", stmt, err)
+	}
+}
+
+// readsFew counts the rows that the server touches for one page.
+func readsFew(t *testing.T, s *Store, stmt string, args []any) {
+	t.Helper()
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "FLUSH STATUS"); err != nil {
+		t.Fatal(err)
+	}
+	given := 0
+	if err := collect(t.Context(), conn, func(*sql.Rows) error { given++; return nil }, stmt, args...); err != nil {
+		t.Fatal(err)
+	}
+	var read int
+	if err := collect(t.Context(), conn, func(rows *sql.Rows) error {
+		var name string
+		var n int
+		err := rows.Scan(&name, &n)
+		read += n
+		return err
+	}, "SHOW SESSION STATUS WHERE variable_name IN ('Handler_read_first','Handler_read_key','Handler_read_last','Handler_read_next','Handler_read_prev','Handler_read_rnd','Handler_read_rnd_next')"); err != nil {
+		t.Fatal(err)
+	}
+	// Each row of a list of images looks into four more tables.
+	if limit := 6*given + 60; read > limit {
+		t.Errorf("reads %d rows to give %d: %s %v", read, given, stmt, args)
+	}
+}

@@ -1,0 +1,243 @@
+package lineage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/guestos/aibuild/aibuild/privatedb"
+	"github.com/hashicorp/go-hclog"
+)
+
+// ownServer is a server that the test may hurt.
+func ownServer(t *testing.T) (dir string, open func() *privatedb.DB) {
+	t.Helper()
+	dir = t.TempDir()
+	t.Cleanup(func() {
+		if err := privatedb.Stop(context.Background(), dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, func() *privatedb.DB {
+		db, err := privatedb.Open(t.Context(), privatedb.Config{Dir: dir, Linger: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	}
+}
+
+func serverPID(t *testing.T, dir string) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "db", "data", "server.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestServerComesAndGoes(t *testing.T) {
+	dir, open := ownServer(t)
+	db := open()
+	s := openStore(t, db.DSN()+"?readTimeout=1s")
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	uuid := id()
+	record(t, s, builtRecord(uuid, "tiny", day))
+
+	// It hangs: the caller hears of it and may journal.
+	tested := testedRecord(uuid, Passed, day)
+	if err := syscall.Kill(serverPID(t, dir), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Record(t.Context(), tested)
+	if kerr := syscall.Kill(serverPID(t, dir), syscall.SIGCONT); kerr != nil {
+		t.Fatal(kerr)
+	}
+	if !is[*Unavailable](err) {
+		t.Errorf("server hangs: %v, want *Unavailable", err)
+	}
+	eventually(t, "the record is taken", func() bool { return s.Record(t.Context(), tested) == nil })
+
+	// It is killed in the middle of work; what was acknowledged is there, once.
+	done, acked := make(chan struct{}), []string{}
+	go func() {
+		defer close(done)
+		for range 60 {
+			r := builtRecord(id(), "tiny", day)
+			for s.Record(context.WithoutCancel(t.Context()), r) != nil {
+				time.Sleep(5 * time.Millisecond)
+			}
+			acked = append(acked, r.ImageUUID)
+		}
+	}()
+	eventually(t, "work has begun", func() bool { return count(t, s, "image", "1 = 1") > 5 })
+	if err := syscall.Kill(serverPID(t, dir), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	for _, uuid := range acked {
+		if n := count(t, s, "build_log", "image_uuid = ?", uuid); n != 1 {
+			t.Errorf("image %s: %d rows in build_log, want 1", uuid, n)
+		}
+	}
+	if n := count(t, s, "image", "1 = 1"); n != 61 {
+		t.Errorf("%d images, want 61", n)
+	}
+
+	// It is stopped and comes back: the same store goes on.
+	stop := func() {
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := privatedb.Stop(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	published := publishedRecord(uuid, day)
+	if err := s.Record(t.Context(), published); !is[*Unavailable](err) {
+		t.Errorf("server is stopped, record: %v, want *Unavailable", err)
+	}
+	if _, err := s.Resolve(t.Context(), Query{Ref: uuid}); !is[*Unavailable](err) {
+		t.Errorf("server is stopped, resolve: %v, want *Unavailable", err)
+	}
+	if _, err := s.Lock(t.Context(), "tiny", 0); !is[*Unavailable](err) {
+		t.Errorf("server is stopped, lock: %v, want *Unavailable", err)
+	}
+	if _, err := Open(t.Context(), Config{DSN: db.DSN()}); !is[*Unavailable](err) {
+		t.Errorf("server is stopped, open: %v, want *Unavailable", err)
+	}
+	db = open()
+	record(t, s, published, published)
+	if image := resolve(t, s, uuid); image.State != StatePublished {
+		t.Errorf("state = %s, want published", image.State)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadOnlyServer(t *testing.T) {
+	s := newStore(t)
+	query(t, "CREATE USER writer IDENTIFIED BY 'c4nary'")
+	query(t, "GRANT ALL ON "+s.cfg.DBName+".* TO writer")
+	t.Cleanup(func() { query(t, "DROP USER writer") })
+	writer := openStore(t, withUser(t, s, "writer", "c4nary"))
+	uuid := id()
+	record(t, writer, builtRecord(uuid, "tiny", day))
+	tested := testedRecord(uuid, Passed, day)
+	query(t, "SET GLOBAL read_only = 1")
+	err := writer.Record(t.Context(), tested)
+	image := resolve(t, writer, "tiny")
+	query(t, "SET GLOBAL read_only = 0")
+	if !is[*Unavailable](err) || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("record = %v, want *Unavailable that says read-only", err)
+	}
+	if image.UUID != uuid {
+		t.Errorf("reading does not go on: %+v", image)
+	}
+	record(t, writer, tested)
+}
+
+// A lock wait is over when the other transaction is.
+func TestLockWaitIsRetried(t *testing.T) {
+	s := newStore(t)
+	impatient := openStore(t, strings.Replace(server.dsn, "/aibuild", "/"+s.cfg.DBName+"?innodb_lock_wait_timeout=1", 1))
+	uuid := id()
+	record(t, s, builtRecord(uuid, "tiny", day))
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("UPDATE image SET arch = 'x' WHERE uuid = ?", uuid); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- impatient.Record(context.WithoutCancel(t.Context()), testedRecord(uuid, Passed, day)) }()
+	eventually(t, "a lock wait has timed out", func() bool {
+		var name, n string
+		if err := s.db.QueryRow("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_waits'").Scan(&name, &n); err != nil {
+			t.Fatal(err)
+		}
+		waits, err := strconv.Atoi(n)
+		return err == nil && waits > 1
+	})
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("record = %v", err)
+	}
+}
+
+func TestCancelledCall(t *testing.T) {
+	s := newStore(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Record(ctx, builtRecord(id(), "tiny", day)); !errors.Is(err, context.Canceled) {
+		t.Errorf("record = %v, want context.Canceled", err)
+	}
+	if n := count(t, s, "event", "1 = 1"); n != 0 {
+		t.Errorf("%d events, want 0", n)
+	}
+}
+
+// The password is in no error and in no log, whatever is wrong.
+func TestPasswordIsNeverShown(t *testing.T) {
+	const canary = "c4nary:/@(s)?%41"
+	socket, err := mysql.ParseDSN(server.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query(t, "CREATE USER known IDENTIFIED BY 'other'")
+	t.Cleanup(func() { query(t, "DROP USER known") })
+	var log bytes.Buffer
+	logger := hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Trace})
+	for _, dsn := range []string{
+		"known:" + canary + "@unix(" + socket.Addr + ")/aibuild",
+		"known:" + canary + "@unix(/nonexistent/sock)/aibuild",
+		"known:" + canary + "@tcp(127.0.0.1:1)/aibuild",
+		"known:" + canary + "@tcp(127.0.0.1:1)/",
+		"known:" + canary,
+		"known:" + canary + "/aibuild",
+		canary + "@" + canary + "/aibuild",
+		"known:" + canary + "@tcp(h/aibuild",
+		"mysql://known:" + canary + "@h/aibuild?tls=" + canary,
+		"known:x@tcp(h)/aibuild?tls=" + canary,
+		"known:x@tcp(h)/aibuild?timeout=" + canary,
+	} {
+		s, err := Open(t.Context(), Config{DSN: dsn, Log: logger})
+		if err == nil {
+			t.Errorf("opened %s", dsn)
+			_ = s.Close()
+			continue
+		}
+		for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), log.String()} {
+			if strings.Contains(text, "c4nary") {
+				t.Errorf("shown: %s", text)
+			}
+		}
+	}
+}
+
+func TestUnknownDatabase(t *testing.T) {
+	_, err := Open(t.Context(), Config{DSN: strings.Replace(server.dsn, "/aibuild", "/nowhere", 1)})
+	if err == nil || !strings.Contains(err.Error(), "CREATE DATABASE nowhere") || is[*Unavailable](err) {
+		t.Errorf("open = %v, want the remedy", err)
+	}
+}
