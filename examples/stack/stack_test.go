@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/guestos/aibuild/aibuild/process"
 )
 
 // TestStack walks one whole stack through its life: the parts share it, as a start costs ten seconds.
@@ -257,6 +260,9 @@ func TestForeignPid(t *testing.T) {
 	s := newStack(t)
 	s.must("up", "--only", "web")
 	s.must("down")
+	if r := s.try("down", "glance@alpha"); r.code != 1 || !strings.Contains(r.stderr, "it has: web") {
+		t.Errorf("down of a service that this stack has not: exit code %d, %q", r.code, r.stderr)
+	}
 	own, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +309,7 @@ func TestTakenPort(t *testing.T) {
 func TestFailedStart(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	if err := os.MkdirAll(filepath.Join(s.dir, "web", "error.log"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.dir, "web", "error.log"), 0o755); err != nil { // in the log's place
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "aibuild-stack"), nil, 0o600); err != nil {
@@ -337,6 +343,49 @@ func TestForeignFolder(t *testing.T) {
 	}
 }
 
+// TestTwoAtOnce: two people start the same stack at the same moment.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	results := make(chan result, 2)
+	for range 2 {
+		go func() { results <- s.try("up", "--only", "web") }()
+	}
+	for range 2 {
+		if r := <-results; r.code != 0 {
+			t.Errorf("up: exit code %d: %s", r.code, r.stderr)
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(s.dir, "web", "error.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "resuming normal operations"); n != 1 {
+		t.Errorf("Apache has started %d times, want once:\n%s", n, log)
+	}
+	s.must("status", "-q")
+}
+
+// TestMissingPackages: what is not installed is named, with the command that installs it.
+func TestMissingPackages(t *testing.T) {
+	t.Parallel()
+	const script = `. lib/state.sh
+one_files() { echo "/nonexistent/b pack-b
+/bin/bash bash"; }
+two_files() { echo "/nonexistent/a pack-a
+/nonexistent/c pack-b"; }
+need_packages one two`
+	got, err := process.Cmd{Path: "bash", Args: []string{"-c", script}, Timeout: patience}.Run(context.Background())
+	if err == nil {
+		t.Fatal("need_packages succeeds although files are missing")
+	}
+	const want = "stack: not installed: pack-a pack-b; run 'make deps', or: " +
+		"apt-get install --no-install-recommends pack-a pack-b\n"
+	if diff := cmp.Diff(want, string(got.Stderr)); diff != "" {
+		t.Errorf("stderr (-want +got):\n%s", diff)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -348,6 +397,8 @@ func TestUsage(t *testing.T) {
 		{"unknown command", []string{"start"}, "unknown command 'start'"},
 		{"unknown kind", []string{"up", "--only", "mariadb,nginx"}, "unknown kind 'nginx'"},
 		{"bad cluster", []string{"up", "--clusters", "../x"}, "'../x' is not a name"},
+		{"name of an entry", []string{"up", "--clusters", "alpha-admin"}, "entry in clouds.yaml"},
+		{"endpoint of none", []string{"up", "--only", "web", "--glance-endpoint", "alpha=http://h"}, "no cluster 'alpha'"},
 		{"missing value", []string{"up", "--only"}, "--only needs a value"},
 		{"bad endpoint", []string{"up", "--glance-endpoint", "alpha"}, "want CLUSTER=URL"},
 		{"bad signal", []string{"down", "--signal", "9"}, "not '9'"},

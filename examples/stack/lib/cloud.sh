@@ -199,6 +199,7 @@ clouds_up() {
   {
     echo "clouds:"
     for name in $(cloud_names); do
+      [ -e "$state/clouds/$name/catalog" ] || continue # its own start has failed
       sed 's/^/  /' "$state/clouds/$name/clouds.yaml"
     done
   } >"$state/clouds.yaml.new"

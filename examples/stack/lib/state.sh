@@ -27,25 +27,31 @@ fail_with_log() {
   exit 1
 }
 
+# lock_state - one command at a time; the lock ends with this process. It lies on the folder itself, which
+# another command may delete while we wait.
+lock_state() {
+  until [ "$state" -ef /dev/fd/9 ]; do
+    mkdir -p "$state" 2>/dev/null || die "$state cannot be made; give another state folder with --state"
+    { exec 9<"$state"; } 2>/dev/null || die "$state cannot be read; give another state folder with --state"
+    flock -w 300 9 || die "another stack command has held $state for five minutes; end it first"
+  done
+}
+
+# open_state - lock the folder and give it its shape; somebody's files are left alone.
 open_state() {
+  id -un >/dev/null 2>&1 || die "user id $(id -u) has no name in /etc/passwd; MariaDB and sshd do not start without one"
   [[ $state =~ ^[A-Za-z0-9/._+@-]+$ ]] ||
     die "state folder '$state': use a path of letters, digits and . _ - + @ only (Keystone, Apache and sshd quote paths differently), with --state"
-  if [ -e "$state" ] && ! [ -e "$state/aibuild-stack" ] && [ -n "$(ls -A "$state")" ]; then
+  lock_state
+  [ -e "$state/aibuild-stack" ] || [ -z "$(ls -A "$state")" ] ||
     die "$state is neither empty nor the state folder of a stack; give another one with --state"
-  fi
+  : >>"$state/aibuild-stack"
   mkdir -p "$state"/{run,log,supervisor,secrets,data,www/images/build,www/images/release}
   # Apache's unprivileged account walks through to www and nowhere else.
   chmod 711 "$state"
   chmod 700 "$state"/{run,log,supervisor,secrets,data}
   chmod 755 "$state"/www "$state"/www/images "$state"/www/images/{build,release}
-  : >>"$state/aibuild-stack"
   : >>"$state/services"
-}
-
-# lock_state - one command at a time; the lock ends with this process.
-lock_state() {
-  exec 9>"$state/lock" || die "cannot write in $state"
-  flock -w 300 9 || die "another stack command has held $state/lock for five minutes; end it first"
 }
 
 # alive PID-FILE - does the very process recorded there run? Not one that was given its number

@@ -74,24 +74,29 @@ def recorded(path):
     return int(pid)
 
 
-def tree(roots):
+def processes():
+    """All processes now, as {pid: (parent, start time)}."""
+    found = {int(entry): stat_of(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+    return {pid: stat[1:] for pid, stat in found.items() if stat}
+
+
+def tree(roots, among=None):
     """The processes below and including roots, as {pid: start time}."""
-    children, starts = {}, {}
-    for entry in os.listdir("/proc"):
-        found = stat_of(entry) if entry.isdigit() else None
-        if found:
-            children.setdefault(found[1], []).append(int(entry))
-            starts[int(entry)] = found[2]
-    found, todo = {}, [pid for pid in roots if pid in starts]
+    among = among or processes()
+    children = {}
+    for pid, (parent, _) in among.items():
+        children.setdefault(parent, []).append(pid)
+    found, todo = {}, [pid for pid in roots if pid in among]
     while todo:
         pid = todo.pop()
-        found[pid] = starts[pid]
+        found[pid] = among[pid][1]
         todo += children.get(pid, [])
     return found
 
 
-def send(processes, number):
-    for pid, start in processes.items():
+def send(doomed, number):
+    """Send a signal to those of {pid: start time} that are still the same processes."""
+    for pid, start in doomed.items():
         now = stat_of(pid)
         if now and now[2] == start:
             try:
@@ -173,10 +178,10 @@ class Supervisor:
             send(self.orphans(), signal.SIGKILL)
 
     def orphans(self):
-        mine = os.getpid()
-        known = set(self.services.values())
-        adopted = [pid for pid in tree([mine]) if pid not in known and (stat_of(pid) or " 0")[1] == mine]
-        return tree(adopted)
+        """What services that have ended left to us, as we are the subreaper."""
+        everybody, known = processes(), set(self.services.values())
+        adopted = [pid for pid, (parent, _) in everybody.items() if parent == os.getpid() and pid not in known]
+        return tree(adopted, everybody)
 
     def do_start(self, name, *arguments):
         if name in self.services:

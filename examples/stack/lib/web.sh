@@ -75,10 +75,20 @@ CONF
 
 # web_privileges - setpriv's options, one on each line; none for an ordinary user.
 web_privileges() {
+  local capability options
   [ "$(id -u)" = 0 ] || return 0
   printf '%s\n' --reuid=www-data --regid=www-data --clear-groups
-  setpriv --reuid=www-data --regid=www-data --clear-groups test -r "$state/www" ||
-    printf '%s\n' --inh-caps=+dac_read_search --ambient-caps=+dac_read_search
+  # Containers often lack the first and have the second, which can do more. (`test -r` asks access(2), which
+  # ignores capabilities.)
+  for capability in '' dac_read_search dac_override; do
+    options=()
+    [ -z "$capability" ] || options=(--inh-caps="+$capability" --ambient-caps="+$capability")
+    if setpriv --reuid=www-data --regid=www-data --clear-groups "${options[@]}" ls "$state/www" >/dev/null 2>&1; then
+      [ -z "$capability" ] || printf '%s\n' "${options[@]}"
+      return
+    fi
+  done
+  die "www-data, as which Apache runs, cannot enter $state/www; give a folder that others may enter with --state"
 }
 
 web_up() {
@@ -86,6 +96,9 @@ web_up() {
   web_configure
   [ "$(id -u)" != 0 ] || chown -R www-data: "$state/web"
   mapfile -t privileges < <(web_privileges)
+  wait $! || exit 1 # web_privileges' own status
+  # Apache would not start if any process had the number that a killed one left here.
+  answers web || rm -f "$state/web/apache2.pid"
   launch web "${privileges[@]}" -- /usr/sbin/apache2 -f "$state/web/apache2.conf" -DFOREGROUND
 }
 
