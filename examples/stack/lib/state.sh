@@ -37,13 +37,14 @@ lock_state() {
   done
 }
 
-# open_state - lock the folder and give it its shape; somebody's files are left alone.
+# open_state - lock the folder and give it its shape. Somebody's files are left alone; only a folder by the name
+# .stack, where `make demo` puts its log first, is taken as it is.
 open_state() {
   id -un >/dev/null 2>&1 || die "user id $(id -u) has no name in /etc/passwd; MariaDB and sshd do not start without one"
   [[ $state =~ ^[A-Za-z0-9/._+@-]+$ ]] ||
     die "state folder '$state': use a path of letters, digits and . _ - + @ only (Keystone, Apache and sshd quote paths differently), with --state"
   lock_state
-  [ -e "$state/aibuild-stack" ] || [ -z "$(ls -A "$state")" ] ||
+  [ -e "$state/aibuild-stack" ] || [ "${state##*/}" = .stack ] || [ -z "$(ls -A "$state")" ] ||
     die "$state is neither empty nor the state folder of a stack; give another one with --state"
   : >>"$state/aibuild-stack"
   mkdir -p "$state"/{run,log,supervisor,secrets,data,www/images/build,www/images/release}
