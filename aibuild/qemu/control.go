@@ -112,6 +112,7 @@ func (vm *VM) human(ctx context.Context, command, tag string) error {
 func (vm *VM) PowerDown(ctx context.Context) error {
 	vm.setAsked(true)
 	if _, err := vm.QMP(ctx, "system_powerdown", nil); err != nil {
+		vm.setAsked(false)
 		return fmt.Errorf("power down: %w", err)
 	}
 	select {

@@ -22,6 +22,16 @@ func run(t *testing.T, name string, args ...string) {
 func TestGRUBRescue(t *testing.T) {
 	core := filepath.Join(t.TempDir(), "core.img")
 	run(t, "grub-mkimage", "-O", "i386-pc", "-o", core, "-p", "(hd0,msdos1)/boot/grub", "biosdisk", "part_msdos", "ext2")
+	vm := start(t, Spec{Disk: rawDisk(t, grubSectors(t, core))})
+	if f := waitFault(t, vm); f.Kind != BootloaderError {
+		t.Errorf("fault = %v", f)
+	}
+}
+
+// grubSectors is what a BIOS disk with GRUB begins with: its boot sector, and the
+// core image right after it.
+func grubSectors(t *testing.T, core string) []byte {
+	t.Helper()
 	image, err := os.ReadFile(core)
 	if err != nil {
 		t.Fatal(err)
@@ -30,13 +40,10 @@ func TestGRUBRescue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// GRUB's first sector says where the rest is: one run of sectors after it.
+	// The core's first sector says where its rest is: one run of sectors.
 	binary.LittleEndian.PutUint64(image[500:], 2)
 	binary.LittleEndian.PutUint16(image[508:], uint16((len(image)+511)/512-1))
-	vm := start(t, Spec{Disk: rawDisk(t, append(boot, image...))})
-	if f := waitFault(t, vm); f.Kind != BootloaderError {
-		t.Errorf("fault = %v", f)
-	}
+	return append(boot, image...)
 }
 
 // efiDisk is a disk with nothing but a GRUB that runs the commands of config.

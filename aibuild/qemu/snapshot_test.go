@@ -37,3 +37,21 @@ func TestSnapshotBIOS(t *testing.T) {
 		t.Error("a tag with a space was taken")
 	}
 }
+
+// TestRestorePanicked: a guest that QEMU stopped for its panic runs again, and its
+// next panic is found again. The snapshot here is of a guest not yet switched on.
+func TestRestorePanicked(t *testing.T) {
+	ctx := testContext(t)
+	vm := start(t, Spec{Disk: sectorDisk(t, "\nup\n", pvpanic), Extra: []string{"-S"}})
+	if err := vm.Snapshot(ctx, "new"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := vm.Restore(ctx, "new"); err != nil {
+			t.Fatal(err)
+		}
+		if f := waitFault(t, vm); f.Kind != KernelPanic {
+			t.Errorf("fault = %v", f)
+		}
+	}
+}
