@@ -17,6 +17,7 @@ exec 7>>"$home/users.lock" 9>>"$home/keeper.lock" || exit 1
 # A user that looks whether a keeper is there holds this lock for an instant.
 flock -w 1 9 || exit 0
 rm -f "$home/stop"
+echo $$ >"$home/keeper.pid"
 [ -e "$home/server.log" ] && mv -f "$home/server.log" "$home/server.log.1"
 server='' seen='' idle=0 failures=0
 
@@ -37,7 +38,7 @@ start() {
 	exec 8>>"$home/server.lock" || exit 1
 	claim || exit 1
 	[ -d "${socket%/*}" ] || mkdir -m 700 "${socket%/*}" || exit 1
-	rm -f "$socket"
+	rm -f "$socket" "$home/data/server.pid"
 	setpriv --pdeathsig TERM "$@" 7>&- 9>&- >>"$home/server.log" 2>&1 &
 	server=$!
 	exec 8>&-
@@ -46,7 +47,7 @@ start() {
 
 # finish STATUS: nothing of the server may be left.
 finish() {
-	rm -f "$socket"
+	rm -f "$socket" "$home/keeper.pid"
 	case $socket in "$home"/*) ;; *) rmdir "${socket%/*}" 2>/dev/null ;; esac
 	exit "$1"
 }
@@ -77,11 +78,11 @@ while :; do
 		wait "$server"
 		finish 0
 	fi
-	if [ -S "$socket" ]; then
-		seen=1
-	elif [ -n "$seen" ]; then
+	# The server writes its pid when its socket is there.
+	[ -e "$home/data/server.pid" ] && seen=1
+	if [ -n "$seen" ] && ! [ -S "$socket" ]; then
 		# Somebody cleaned /tmp: nobody can reach the server any more.
-		kill "$server"
+		kill "$server" 2>/dev/null
 	fi
 	if flock -n 7; then
 		idle=$((idle + 1))
