@@ -1,0 +1,61 @@
+# aibuild: make demo and make test are all that a newcomer needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+export PATH := $(PATH):/usr/local/go/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Rooms whose tests start no guest run under the race detector.
+RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/lineage ./aibuild/privatedb ./jenkins/... ./gitlab-hooks/... .
+# The others, in order: long ones first.
+GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
+
+.PHONY: build deps demo down test test-slow check bench fmt clean
+
+build: ## bin/aibuild
+	@$(MAKE) --no-print-directory bin/aibuild
+
+.PHONY: bin/aibuild
+bin/aibuild:
+	@$(GOBUILD) -o bin/aibuild ./cmd/aibuild
+
+deps: ## the Debian packages that are missing
+	@.ci/deps test
+
+demo: ## the whole story against real servers, in numbered lines
+	@.ci/deps demo
+	@$(MAKE) --no-print-directory build
+	@examples/demo.sh
+
+down: ## stop what make demo left up
+	@examples/stack/stack down
+
+test: ## every test, against real servers; nothing is skipped
+	@.ci/deps test
+	@$(MAKE) --no-print-directory build
+	@.ci/test race $(RACE) -- $(GUESTS)
+
+test-slow: ## the Debian 12 image, built, tested and released (about 15 minutes without KVM)
+	@.ci/deps slow
+	@$(MAKE) --no-print-directory build
+	@AIBUILD_SLOW=1 .ci/test -- ./examples/slow/...
+
+check: ## vet, staticcheck and the tests that need no server: under a minute
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: gofmt would change these files; run make fmt' >&2; exit 1; }
+	@go vet ./...
+	@go run $(STATICCHECK) ./...
+	@go test -short ./aibuild/process ./aibuild/definition ./jenkins/... ./gitlab-hooks/... .
+
+bench: ## ratios against peers and limits in one run, the bound beside each
+	@.ci/deps test
+	@$(MAKE) --no-print-directory build
+	@go run ./.ci/bench
+
+fmt:
+	@gofmt -w $$(git ls-files '*.go')
+
+clean:
+	@rm -rf bin dist

@@ -1,0 +1,226 @@
+package aibuild
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/google/uuid"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/aibuild/publish"
+)
+
+// journalDir holds one file per image or run whose records wait for a database:
+// of an image only where its manifest is, of a run the records themselves.
+func (p *Pipeline) journalFile(id string) string {
+	return filepath.Join(p.DataDir, "journal", id+".json")
+}
+
+// waiting is the content of a journal file.
+type waiting struct {
+	Name    string           `json:"image_name,omitempty"` // of an image: its manifest holds the records
+	UUID    string           `json:"image_uuid,omitempty"`
+	Records []lineage.Record `json:"records,omitempty"` // of a run that has no image
+}
+
+// stamp completes records with what all of one pipeline's have in common.
+func (p *Pipeline) stamp(records []lineage.Record) error {
+	for i := range records {
+		r := &records[i]
+		if r.ID == "" {
+			id, err := uuid.NewV7()
+			if err != nil {
+				return err
+			}
+			r.ID = id.String()
+		}
+		if r.At.IsZero() {
+			r.At = p.now()
+		}
+		r.Actor, r.Channel = p.actor(), p.channel()
+	}
+	return nil
+}
+
+// record adds to an image's story: first to the manifest, which is always
+// there, then to the Recorder. What the Recorder cannot take now waits in the
+// manifest; what it refuses is an error.
+func (p *Pipeline) record(ctx context.Context, img *Image, records ...lineage.Record) error {
+	if err := p.stamp(records); err != nil {
+		return err
+	}
+	for i := range records {
+		records[i].ImageUUID = img.UUID
+		img.Records = append(img.Records, records[i])
+		img.Pending = append(img.Pending, records[i].ID)
+	}
+	// What happened has happened: a cancelled context must not lose its record.
+	ctx = context.WithoutCancel(ctx)
+	if err := p.save(ctx, img); err != nil {
+		return err
+	}
+	return p.deliver(ctx, img)
+}
+
+// deliver sends an image's pending records, and notes on this machine when they
+// have to wait.
+func (p *Pipeline) deliver(ctx context.Context, img *Image) error {
+	if len(img.Pending) == 0 || p.Recorder == nil {
+		return nil
+	}
+	var due []lineage.Record
+	for _, r := range img.Records {
+		if slices.Contains(img.Pending, r.ID) {
+			due = append(due, r)
+		}
+	}
+	sent, err := p.send(ctx, img.UUID, due)
+	if err != nil {
+		return err
+	}
+	if !sent {
+		return p.journal(img.UUID, waiting{Name: img.Name, UUID: img.UUID})
+	}
+	img.Pending = nil
+	if err := p.save(ctx, img); err != nil {
+		return err
+	}
+	return p.delivered(img.UUID)
+}
+
+// recordRun records a step of a run that has no image yet.
+func (p *Pipeline) recordRun(ctx context.Context, records ...lineage.Record) error {
+	if p.Recorder == nil {
+		return nil
+	}
+	if err := p.stamp(records); err != nil {
+		return err
+	}
+	id := records[0].RunID
+	earlier, err := p.readJournal(p.journalFile(id))
+	if err != nil {
+		return err
+	}
+	due := append(earlier.Records, records...)
+	sent, err := p.send(context.WithoutCancel(ctx), id, due)
+	if err != nil {
+		return err
+	}
+	if !sent {
+		return p.journal(id, waiting{Records: due})
+	}
+	return p.delivered(id)
+}
+
+// send reports false when the database is away: not an error, as work goes on.
+func (p *Pipeline) send(ctx context.Context, id string, due []lineage.Record) (bool, error) {
+	err := p.Recorder.Record(ctx, due...)
+	var down *lineage.Unavailable
+	if errors.As(err, &down) {
+		p.log().Warn("the database is away: the record is journalled and delivered later", "id", id, "error", err)
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("record %s: %w", id, err)
+	}
+	return true, nil
+}
+
+func (p *Pipeline) journal(id string, w waiting) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	path := p.journalFile(id)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return renameio.WriteFile(path, b, 0o600)
+}
+
+func (p *Pipeline) delivered(id string) error {
+	if err := os.Remove(p.journalFile(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (p *Pipeline) readJournal(path string) (waiting, error) {
+	var w waiting
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return w, nil
+	}
+	if err != nil {
+		return w, err
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return w, fmt.Errorf("%s is damaged: %w; what it held can be read there, move it away to go on", path, err)
+	}
+	return w, nil
+}
+
+// Deliver sends what earlier runs on this machine could not record. It returns
+// how many images and runs were delivered.
+func (p *Pipeline) Deliver(ctx context.Context) (int, error) {
+	if p.Recorder == nil {
+		return 0, nil
+	}
+	files, err := filepath.Glob(p.journalFile("*"))
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	var errs []error
+	for _, path := range files {
+		sent, err := p.deliverFile(ctx, path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("deliver %s: %w", path, err))
+		}
+		if sent {
+			count++
+		}
+	}
+	return count, errors.Join(errs...)
+}
+
+func (p *Pipeline) deliverFile(ctx context.Context, path string) (bool, error) {
+	w, err := p.readJournal(path)
+	if err != nil {
+		return false, err
+	}
+	id := strings.TrimSuffix(filepath.Base(path), ".json")
+	if w.UUID == "" {
+		sent, err := p.send(ctx, id, w.Records)
+		if err != nil || !sent {
+			return false, err
+		}
+		return true, p.delivered(id)
+	}
+	unlock, err := p.lock(ctx, w.UUID)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	img, err := p.load(ctx, w.Name, w.UUID)
+	if errors.Is(err, publish.ErrNotFound) {
+		return false, p.delivered(id) // pruned meanwhile
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := p.deliver(ctx, img); err != nil {
+		return false, err
+	}
+	if len(img.Pending) == 0 {
+		return true, p.delivered(id)
+	}
+	return false, nil
+}

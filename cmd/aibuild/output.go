@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"go.yaml.in/yaml/v3"
+)
+
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json or yaml"}
+}
+
+// print writes a result: as JSON or YAML of value, or by table.
+func (w *world) print(c *cli.Context, value any, table func(io.Writer) error) error {
+	switch format := c.String("output"); format {
+	case "table":
+		t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+		if err := table(t); err != nil {
+			return err
+		}
+		return t.Flush()
+	case "json":
+		e := json.NewEncoder(w.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(value)
+	case "yaml":
+		return w.printYAML(value)
+	default:
+		return usagef("%s: -o %s: use table, json or yaml", c.Command.HelpName, format)
+	}
+}
+
+// printYAML goes by JSON, so that both have the same field names.
+func (w *world) printYAML(value any) error {
+	b, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	var plain yaml.Node
+	if err := yaml.Unmarshal(b, &plain); err != nil {
+		return err
+	}
+	unflow(&plain)
+	e := yaml.NewEncoder(w.stdout)
+	e.SetIndent(2)
+	if err := e.Encode(&plain); err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// unflow turns JSON's braces and quotes into YAML's usual form.
+func unflow(n *yaml.Node) {
+	n.Style &^= yaml.FlowStyle | yaml.DoubleQuotedStyle
+	for _, child := range n.Content {
+		unflow(child)
+	}
+}
+
+func row(w io.Writer, cells ...any) error {
+	text := make([]string, len(cells))
+	for i, c := range cells {
+		text[i] = fmt.Sprint(c)
+		if text[i] == "" {
+			text[i] = "-"
+		}
+	}
+	_, err := fmt.Fprintln(w, strings.Join(text, "\t"))
+	return err
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+// size writes bytes for people, in binary units.
+func size(n int64) string {
+	const units = "KMGTP"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, units[i])
+}
+
+func shortID(id string) string {
+	const most = 13 // the time part of a UUIDv7: unique enough for people
+	if len(id) > most {
+		return id[:most]
+	}
+	return id
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/guestos/aibuild/aibuild"
+)
+
+// progress shows what the stages do: a bar on a terminal where bytes move, else
+// one calm line per 10 % or 30 s, and a line for everything else.
+func (w *world) progress() func(aibuild.Event) {
+	s := &screen{out: w.stderr, terminal: w.terminal()}
+	return s.show
+}
+
+type screen struct {
+	mu       sync.Mutex
+	out      io.Writer
+	terminal bool
+	started  time.Time
+
+	bar      *progressbar.ProgressBar
+	title    string // of what moves
+	percent  int64  // last told
+	lastTold time.Time
+}
+
+func (s *screen) show(e aibuild.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started.IsZero() {
+		s.started = e.At
+	}
+	if e.Total > 0 {
+		s.bytes(e)
+		return
+	}
+	s.clear()
+	for line := range strings.SplitSeq(strings.TrimSpace(e.Text), "\n") {
+		if line != "" {
+			s.line(e, line)
+		}
+	}
+}
+
+func (s *screen) line(e aibuild.Event, text string) {
+	fmt.Fprintf(s.out, "[%6.1f s] %s: %s\n", e.At.Sub(s.started).Seconds(), e.Stage, text)
+}
+
+func (s *screen) bytes(e aibuild.Event) {
+	if e.Text != s.title {
+		s.clear()
+		s.title, s.percent, s.lastTold = e.Text, -1, e.At
+	}
+	if s.terminal {
+		s.draw(e)
+		return
+	}
+	percent := e.Done * 100 / e.Total
+	if percent/10 > s.percent/10 && percent > 0 || e.At.Sub(s.lastTold) >= 30*time.Second {
+		s.percent, s.lastTold = percent, e.At
+		s.line(e, fmt.Sprintf("%s: %d %% of %s", e.Text, percent, size(e.Total)))
+	}
+}
+
+func (s *screen) draw(e aibuild.Event) {
+	if s.bar == nil {
+		s.bar = progressbar.NewOptions64(e.Total, progressbar.OptionSetWriter(s.out), progressbar.OptionSetDescription(e.Text),
+			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	}
+	// A bar that cannot be drawn is no reason to stop.
+	_ = s.bar.Set64(e.Done)
+	if e.Done >= e.Total {
+		s.clear()
+	}
+}
+
+func (s *screen) clear() {
+	if s.bar != nil {
+		_ = s.bar.Clear()
+		s.bar = nil
+	}
+}
