@@ -151,6 +151,7 @@ variable "output_directory" { type = string }
 variable "accelerator" { type = string }
 variable "cpu" { type = number }
 variable "commands" { type = list(string) }
+variable "emulator" { default = "qemu-system-x86_64" }
 locals { source = "${var.iso_url}" }
 source "qemu" "guest" {
   disk_image       = true
@@ -158,6 +159,7 @@ source "qemu" "guest" {
   iso_checksum     = var.iso_checksum
   accelerator      = var.accelerator
   cpus             = var.cpu
+  qemu_binary      = var.emulator
   communicator     = "none"
   headless         = true
   disable_vnc      = true

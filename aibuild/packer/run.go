@@ -96,7 +96,7 @@ func (r *run) equip(name string) error {
 		return r.infrastructure(err)
 	}
 	var err error
-	if r.values, err = r.tpl.assign(r.source, r.version, r.job.Vars, r.offer()); err != nil {
+	if r.values, err = r.tpl.assign(r.source, r.version, r.vars(), r.offer()); err != nil {
 		return refused(CodeTemplate, err)
 	}
 	b, err := json.Marshal(r.values)
@@ -107,6 +107,21 @@ func (r *run) equip(name string) error {
 		return r.infrastructure(fmt.Errorf("variables: %w", err))
 	}
 	return nil
+}
+
+// vars are the job's, with the wrapper in the place of the QEMU that a variable
+// of the template names.
+func (r *run) vars() map[string]string {
+	if !r.emu.byPath {
+		return r.job.Vars
+	}
+	vars := map[string]string{r.source.attrs["qemu_binary"].bare: filepath.Join(r.dirs.bin, r.emu.name)}
+	for name, value := range r.job.Vars {
+		if _, ours := vars[name]; !ours && name != "qemu_binary" {
+			vars[name] = value
+		}
+	}
+	return vars
 }
 
 // offer is what Build itself passes to a template that asks for it.

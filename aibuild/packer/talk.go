@@ -2,6 +2,7 @@ package packer
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -112,10 +113,10 @@ func (k *talk) ui(level, raw string) {
 	k.progress.send(Event{Kind: level, Phase: phase, Build: build, Text: shorten(text, maxEvent)})
 }
 
+// push keeps the last lines; trimming at twice their number makes it cheap.
 func push(lines []string, one string) []string {
-	if len(lines) == recentLines {
-		copy(lines, lines[1:])
-		lines = lines[:recentLines-1]
+	if len(lines) == 2*recentLines {
+		lines = lines[:copy(lines, lines[recentLines:])]
 	}
 	return append(lines, one)
 }
@@ -191,7 +192,7 @@ func (k *talk) said() said {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return said{
-		phase: k.phase, failure: k.failure, artifacts: k.artifacts,
-		recent: append([]string(nil), k.recent...), errors: append([]string(nil), k.errors...),
+		phase: k.phase, failure: k.failure, artifacts: slices.Clone(k.artifacts),
+		recent: slices.Clone(last(k.recent, recentLines)), errors: slices.Clone(last(k.errors, recentLines)),
 	}
 }

@@ -59,6 +59,9 @@ func (t *Template) readJSON(fsys fs.FS, name string) error {
 	r := &jsonReader{data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	r.dec.UseNumber()
 	root, err := r.value(0)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
 	if err == nil {
 		err = r.end()
 	}
@@ -186,9 +189,6 @@ func (r *jsonReader) value(depth int) (node, error) {
 		return node{}, fmt.Errorf("nested deeper than %d", maxDepth)
 	}
 	token, err := r.dec.Token()
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
 		return node{}, err
 	}

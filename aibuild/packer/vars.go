@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 )
@@ -197,7 +196,10 @@ func (t *Template) typed(values map[string]string) (map[string]any, error) {
 		}
 		out[name] = parsed
 	}
-	return out, p.or()
+	if len(p) > 0 {
+		return nil, p.or()
+	}
+	return out, nil
 }
 
 func compound(v Variable) bool {
@@ -207,14 +209,4 @@ func compound(v Variable) bool {
 		}
 	}
 	return false
-}
-
-// sortedNames is for messages and events.
-func sortedNames(values map[string]any) []string {
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
 }
