@@ -22,6 +22,8 @@ type stack struct {
 	script string
 	dir    string
 	prefix []string // a command that runs the script as somebody else
+
+	unowned bool // do not bind the stack to the test's own process
 }
 
 // newStack has an empty state folder, and ends what runs there when the test ends.
@@ -53,6 +55,10 @@ type result struct {
 func (s *stack) try(args ...string) result {
 	s.t.Helper()
 	argv := append(append([]string{}, s.prefix...), s.script, "--state", s.dir)
+	if len(args) > 0 && args[0] == "up" && !s.unowned {
+		argv = append(argv, "up", "--while", strconv.Itoa(os.Getpid())) // a test that is killed cleans up nothing
+		args = args[1:]
+	}
 	argv = append(argv, args...)
 	cmd := process.Cmd{Path: argv[0], Args: argv[1:], Timeout: 3 * time.Minute}
 	got, err := cmd.Run(context.Background())

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -237,6 +238,25 @@ func TestVanishedFolder(t *testing.T) {
 	gone(t, procs)
 }
 
+// TestEndedOwner: a stack that was wanted by one process ends with it, and can be started by another.
+func TestEndedOwner(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.unowned = true
+	owner, err := process.Cmd{Path: "sleep", Args: []string{"600"}}.Start(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must("up", "--only", "web", "--while", strconv.Itoa(owner.Pid()))
+	procs := s.procs()
+	if err := owner.Stop(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, procs)
+	s.must("up", "--only", "web")
+	s.must("status", "-q")
+}
+
 // TestKilledSupervisor: its services end with it, and up starts all of them again.
 func TestKilledSupervisor(t *testing.T) {
 	t.Parallel()
@@ -396,9 +416,11 @@ func TestUsage(t *testing.T) {
 		{"no command", nil, "stack [--state DIR] up"},
 		{"unknown command", []string{"start"}, "unknown command 'start'"},
 		{"unknown kind", []string{"up", "--only", "mariadb,nginx"}, "unknown kind 'nginx'"},
+		{"no kind", []string{"up", "--only", ","}, "--only: no kind"},
 		{"bad cluster", []string{"up", "--clusters", "../x"}, "'../x' is not a name"},
 		{"name of an entry", []string{"up", "--clusters", "alpha-admin"}, "entry in clouds.yaml"},
 		{"endpoint of none", []string{"up", "--only", "web", "--glance-endpoint", "alpha=http://h"}, "no cluster 'alpha'"},
+		{"bad owner", []string{"up", "--while", "me"}, "'me' is not the number of a process"},
 		{"missing value", []string{"up", "--only"}, "--only needs a value"},
 		{"bad endpoint", []string{"up", "--glance-endpoint", "alpha"}, "want CLUSTER=URL"},
 		{"bad signal", []string{"down", "--signal", "9"}, "not '9'"},

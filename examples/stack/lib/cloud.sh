@@ -150,8 +150,8 @@ glance_up() {
 
 # healthy SERVICE PATH - does it answer 200 there, soon?
 healthy() {
-  local i status
-  for ((i = 0; i < 600; i++)); do
+  local status end=$((SECONDS + 180))
+  while [ "$SECONDS" -lt "$end" ]; do
     if { exec 5<>"/dev/tcp/127.0.0.1/$(port "$1")"; } 2>/dev/null; then
       printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&5
       read -r -t 10 -u 5 status || status=

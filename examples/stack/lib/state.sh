@@ -67,6 +67,16 @@ alive() {
   [ "${stat[0]}" != Z ] && [ "${stat[19]}" = "$start" ]
 }
 
+# end_with PID - let the supervisor end everything when this process has ended.
+end_with() {
+  local stat boot file=$state/supervisor/while
+  read -r stat 2>/dev/null <"/proc/$1/stat" || die "--while: there is no process $1"
+  read -r boot </proc/sys/kernel/random/boot_id
+  read -ra stat <<<"${stat##*) }"
+  echo "$1 ${stat[19]} $boot" >"$file.new"
+  mv "$file.new" "$file"
+}
+
 # secret NAME - a random password of 32 hexadecimal digits, made once.
 secret() {
   local file=$state/secrets/$1
@@ -101,7 +111,7 @@ ensure_supervisor() {
   supervised && return
   end_survivors
   setsid "$python" -I "$here/lib/supervisor.py" run "$state" </dev/null >>"$state/log/supervisor.log" 2>&1 9>&- &
-  for ((i = 0; i < 300; i++)); do
+  for ((i = 0; i < 1500; i++)); do
     supervised && return
     sleep 0.02
   done
@@ -110,7 +120,7 @@ ensure_supervisor() {
 
 await_supervisor_end() {
   local i
-  for ((i = 0; i < 500; i++)); do
+  for ((i = 0; i < 1500; i++)); do
     supervised || return 0
     sleep 0.02
   done

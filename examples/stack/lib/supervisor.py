@@ -33,7 +33,7 @@ import time
 
 PR_SET_CHILD_SUBREAPER = 36
 TICK = 0.25  # seconds between two looks at the state folder
-GRACE = 20.0  # seconds from the signal to KILL
+GRACE = 30.0  # seconds from the signal to KILL
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 PORTS = range(20000, 30000)  # below the kernel's own choice for outgoing connections
 
@@ -121,6 +121,9 @@ class Supervisor:
         self.services = {}  # name -> pid
         self.sockets = {}  # name -> the socket that reserves its port
         self.leave = False
+        self.owner = os.path.join(state, "supervisor", "while")
+        if os.path.exists(self.owner) and not recorded(self.owner):
+            os.unlink(self.owner)  # a former owner's
 
     def identify(self):
         """What the folder is now. A folder of the same name made later is another one."""
@@ -140,6 +143,9 @@ class Supervisor:
                 print("the state folder has vanished: ending everything", flush=True)
                 self.kill_all()
                 return
+            if os.path.exists(self.owner) and not recorded(self.owner):
+                print("the process that wanted this stack has ended: ending everything", flush=True)
+                self.do_end()
 
     def answer(self, connection):
         connection.settimeout(5)
@@ -184,6 +190,7 @@ class Supervisor:
         return tree(adopted, everybody)
 
     def do_start(self, name, *arguments):
+        self.reap()  # it may have been killed a moment ago
         if name in self.services:
             return f"running {self.services[name]}"
         log = os.path.join(self.state, "log", name + ".log")
