@@ -28,18 +28,7 @@ func (w writer) run(r Record) error {
 
 func (w writer) openRun(r Record) error {
 	run := *r.Run
-	if run.State == "" {
-		run.State = RunReceived
-	}
-	if run.OpenedAt.IsZero() {
-		run.OpenedAt = r.At
-	}
-	if run.Actor == "" {
-		run.Actor, run.Channel = r.Actor, r.Channel
-	}
-	if run.Reason == "" {
-		run.Reason = r.Reason
-	}
+	run.defaults(r)
 	first, err := w.attemptOf(&run)
 	if err != nil {
 		return err
@@ -61,22 +50,42 @@ func (w writer) openRun(r Record) error {
 			return err
 		}
 	}
-	run.times(r.At)
-	failure, err := failureJSON(run.Failure)
-	if err != nil {
-		return err
-	}
-	err = w.exec(`INSERT INTO run (id, first_run, attempt, retry_of, image, image_uuid, project, ref, head_seq, commit_sha, folder, from_stage, stage,
-			state, state_at, finished, reason, failure, exit_code, actor, channel, worker, jenkins, jenkins_job, jenkins_queue_id, jenkins_build,
-			jenkins_url, build_tag, fence, tries, opened_at, started_at, finished_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`,
-		run.ID, first, run.Attempt, null(run.RetryOf), run.Image, null(run.ImageUUID), run.Project, run.Ref, nullInt(run.HeadSeq), run.Commit, run.Folder, run.From, run.Stage,
-		run.State, r.At, run.Final(), run.Reason, failure, run.ExitCode, run.Actor, run.Channel, run.Worker, run.JenkinsJob, nullInt(run.QueueID), nullInt(run.Build),
-		run.BuildURL, run.BuildTag, run.OpenedAt, nullTime(run.StartedAt), nullTime(run.FinishedAt))
+	err = w.insertRun(run, first, r.At)
 	if number(err) == erDupEntry {
 		return w.doubleRun(run)
 	}
 	return err
+}
+
+// defaults of a run that is opened.
+func (r *Run) defaults(by Record) {
+	if r.State == "" {
+		r.State = RunReceived
+	}
+	if r.OpenedAt.IsZero() {
+		r.OpenedAt = by.At
+	}
+	if r.Actor == "" {
+		r.Actor, r.Channel = by.Actor, by.Channel
+	}
+	if r.Reason == "" {
+		r.Reason = by.Reason
+	}
+	r.times(by.At)
+}
+
+func (w writer) insertRun(run Run, first string, at time.Time) error {
+	failure, err := failureJSON(run.Failure)
+	if err != nil {
+		return err
+	}
+	return w.exec(`INSERT INTO run (id, first_run, attempt, retry_of, image, image_uuid, project, ref, head_seq, commit_sha, folder, from_stage, stage,
+			state, state_at, finished, reason, failure, exit_code, actor, channel, worker, jenkins, jenkins_job, jenkins_queue_id, jenkins_build,
+			jenkins_url, build_tag, fence, tries, opened_at, started_at, finished_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`,
+		run.ID, first, run.Attempt, null(run.RetryOf), run.Image, null(run.ImageUUID), run.Project, run.Ref, nullInt(run.HeadSeq), run.Commit, run.Folder, run.From, run.Stage,
+		run.State, at, run.Final(), run.Reason, failure, run.ExitCode, run.Actor, run.Channel, run.Worker, run.JenkinsJob, nullInt(run.QueueID), nullInt(run.Build),
+		run.BuildURL, run.BuildTag, run.OpenedAt, nullTime(run.StartedAt), nullTime(run.FinishedAt))
 }
 
 // attemptOf counts the attempts of a run's first one and takes over what the

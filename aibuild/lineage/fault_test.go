@@ -58,22 +58,47 @@ func TestServerComesAndGoes(t *testing.T) {
 	}
 	uuid := id()
 	record(t, s, builtRecord(uuid, "tiny", day))
+	hang(t, s, dir, uuid)
+	killInWork(t, s, dir)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := privatedb.Stop(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	stopped(t, s, uuid)
+	db = open() // and the same store goes on
+	published := publishedRecord(uuid, day)
+	record(t, s, published, published)
+	if image := resolve(t, s, uuid); image.State != StatePublished {
+		t.Errorf("state = %s, want published", image.State)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
 
-	// It hangs: the caller hears of it and may journal.
+// hang: the caller hears of it and may journal.
+func hang(t *testing.T, s *Store, dir, uuid string) {
+	t.Helper()
 	tested := testedRecord(uuid, Passed, day)
-	if err := syscall.Kill(serverPID(t, dir), syscall.SIGSTOP); err != nil {
+	pid := serverPID(t, dir)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	err := s.Record(t.Context(), tested)
-	if kerr := syscall.Kill(serverPID(t, dir), syscall.SIGCONT); kerr != nil {
+	if kerr := syscall.Kill(pid, syscall.SIGCONT); kerr != nil {
 		t.Fatal(kerr)
 	}
 	if !is[*Unavailable](err) {
 		t.Errorf("server hangs: %v, want *Unavailable", err)
 	}
 	eventually(t, "the record is taken", func() bool { return s.Record(t.Context(), tested) == nil })
+}
 
-	// It is killed in the middle of work; what was acknowledged is there, once.
+// killInWork: what was acknowledged is there, once.
+func killInWork(t *testing.T, s *Store, dir string) {
+	t.Helper()
 	done, acked := make(chan struct{}), []string{}
 	go func() {
 		defer close(done)
@@ -98,37 +123,17 @@ func TestServerComesAndGoes(t *testing.T) {
 	if n := count(t, s, "image", "1 = 1"); n != 61 {
 		t.Errorf("%d images, want 61", n)
 	}
+}
 
-	// It is stopped and comes back: the same store goes on.
-	stop := func() {
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
+func stopped(t *testing.T, s *Store, uuid string) {
+	t.Helper()
+	_, resolveErr := s.Resolve(t.Context(), Query{Ref: uuid})
+	_, lockErr := s.Lock(t.Context(), "tiny", 0)
+	_, openErr := Open(t.Context(), Config{DSN: s.cfg.FormatDSN()})
+	for what, err := range map[string]error{"record": s.Record(t.Context(), publishedRecord(uuid, day)), "resolve": resolveErr, "lock": lockErr, "open": openErr} {
+		if !is[*Unavailable](err) {
+			t.Errorf("server is stopped, %s: %v, want *Unavailable", what, err)
 		}
-		if err := privatedb.Stop(t.Context(), dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop()
-	published := publishedRecord(uuid, day)
-	if err := s.Record(t.Context(), published); !is[*Unavailable](err) {
-		t.Errorf("server is stopped, record: %v, want *Unavailable", err)
-	}
-	if _, err := s.Resolve(t.Context(), Query{Ref: uuid}); !is[*Unavailable](err) {
-		t.Errorf("server is stopped, resolve: %v, want *Unavailable", err)
-	}
-	if _, err := s.Lock(t.Context(), "tiny", 0); !is[*Unavailable](err) {
-		t.Errorf("server is stopped, lock: %v, want *Unavailable", err)
-	}
-	if _, err := Open(t.Context(), Config{DSN: db.DSN()}); !is[*Unavailable](err) {
-		t.Errorf("server is stopped, open: %v, want *Unavailable", err)
-	}
-	db = open()
-	record(t, s, published, published)
-	if image := resolve(t, s, uuid); image.State != StatePublished {
-		t.Errorf("state = %s, want published", image.State)
-	}
-	if err := db.Close(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +12,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// journalled is a record that was a line of a journal.
+func journalled(t *testing.T, r Record) Record {
+	t.Helper()
+	line, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Record
+	if err := json.Unmarshal(line, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, back); diff != "" {
+		t.Errorf("record does not survive its journal (-want +got):\n%s", diff)
+	}
+	return back
+}
 
 // The whole story of one image: three tables, companions, states.
 func TestStory(t *testing.T) {
@@ -39,7 +57,7 @@ func TestStory(t *testing.T) {
 	}
 	for i, step := range steps {
 		record(t, s, step.record)
-		record(t, s, step.record) // delivered twice: nothing changes
+		record(t, s, journalled(t, step.record)) // delivered twice: nothing changes
 		image := resolve(t, s, uuid)
 		if image.State != step.state {
 			t.Errorf("step %d (%s): state = %s, want %s", i, step.record.Verb, image.State, step.state)

@@ -121,12 +121,30 @@ func TestRunKnowsItsImage(t *testing.T) {
 	}
 }
 
-func TestPages(t *testing.T) {
-	s := newStore(t)
-	var images, runs []string
+// all walks the pages of a list.
+func all[T any](t *testing.T, page func(cursor string) ([]T, string, error)) []T {
+	t.Helper()
+	var got []T
+	for at := ""; ; {
+		list, next, err := page(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, list...)
+		if next == "" {
+			return got
+		}
+		at = next
+	}
+}
+
+// seven images of one name, each by a run, most at the same time.
+func seven(t *testing.T) (s *Store, images, runs []string) {
+	t.Helper()
+	s = newStore(t)
 	for i := range 7 {
 		run := Run{ID: id(), Image: "tiny", Project: "p", State: RunBuilding}
-		built := builtRecord(id(), "tiny", day) // all at the same time: the id decides
+		built := builtRecord(id(), "tiny", day)
 		built.Built.Project = "p"
 		built.RunID = run.ID
 		if i%2 == 1 {
@@ -135,64 +153,19 @@ func TestPages(t *testing.T) {
 		record(t, s, opened(run, day), built)
 		images, runs = append(images, built.ImageUUID), append(runs, run.ID)
 	}
-	wantImages := []string{images[5], images[3], images[1], images[6], images[4], images[2], images[0]}
+	return s, images, runs
+}
+
+func TestPagesOfImages(t *testing.T) {
+	s, images, _ := seven(t)
+	want := []string{images[5], images[3], images[1], images[6], images[4], images[2], images[0]}
 	for _, f := range []Filter{{Limit: 3}, {Limit: 1, Name: "tiny"}, {Limit: 2, Project: "p"}, {Limit: 7, State: StateBuilt}, {Limit: 3, Name: "tiny", State: StateBuilt}, {Project: "p", State: StateBuilt}} {
 		var got []string
-		for {
-			page, next, err := s.Images(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, i := range page {
-				got = append(got, i.UUID)
-			}
-			if next == "" {
-				break
-			}
-			f.Cursor = next
+		for _, i := range all(t, func(at string) ([]Image, string, error) { f.Cursor = at; return s.Images(t.Context(), f) }) {
+			got = append(got, i.UUID)
 		}
-		if diff := cmp.Diff(wantImages, got); diff != "" {
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", f, diff)
-		}
-	}
-	slices.Reverse(runs)
-	for _, f := range []RunFilter{{Limit: 3}, {Limit: 2, Image: "tiny"}, {Limit: 4, Project: "p"}, {State: RunBuilding}, {Limit: 1, Unfinished: true}, {Image: "tiny", State: RunBuilding}} {
-		var got []string
-		for {
-			page, next, err := s.Runs(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, r := range page {
-				got = append(got, r.ID)
-			}
-			if next == "" {
-				break
-			}
-			f.Cursor = next
-		}
-		if diff := cmp.Diff(runs, got); diff != "" {
-			t.Errorf("%+v (-want +got):\n%s", f, diff)
-		}
-	}
-	for f, want := range map[EventFilter]int{{Limit: 4}: 14, {Limit: 4, Image: "tiny"}: 14, {Limit: 1, ImageUUID: images[0]}: 1, {RunID: runs[0]}: 2, {Actor: "ann", Limit: 3}: 7} {
-		n, seen := 0, map[string]bool{}
-		for {
-			page, next, err := s.Events(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range page {
-				n++
-				seen[e.RecordID] = true
-			}
-			if next == "" {
-				break
-			}
-			f.Cursor = next
-		}
-		if n != want || len(seen) != want {
-			t.Errorf("%+v: %d events, %d different; want %d", f, n, len(seen), want)
 		}
 	}
 	if page, _, err := s.Images(t.Context(), Filter{Since: day.Add(2 * time.Hour)}); err != nil || len(page) != 2 {
@@ -201,6 +174,34 @@ func TestPages(t *testing.T) {
 	for _, f := range []Filter{{Cursor: "x"}, {Cursor: "bm9wZQ"}, {Limit: 1001}, {Limit: -1}} {
 		if _, _, err := s.Images(t.Context(), f); !is[*Invalid](err) {
 			t.Errorf("%+v: %v, want *Invalid", f, err)
+		}
+	}
+}
+
+func TestPagesOfRuns(t *testing.T) {
+	s, _, runs := seven(t)
+	slices.Reverse(runs)
+	for _, f := range []RunFilter{{Limit: 3}, {Limit: 2, Image: "tiny"}, {Limit: 4, Project: "p"}, {State: RunBuilding}, {Limit: 1, Unfinished: true}, {Image: "tiny", State: RunBuilding}} {
+		var got []string
+		for _, r := range all(t, func(at string) ([]Run, string, error) { f.Cursor = at; return s.Runs(t.Context(), f) }) {
+			got = append(got, r.ID)
+		}
+		if diff := cmp.Diff(runs, got); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", f, diff)
+		}
+	}
+}
+
+func TestPagesOfEvents(t *testing.T) {
+	s, images, runs := seven(t)
+	for f, want := range map[EventFilter]int{{Limit: 4}: 14, {Limit: 4, Image: "tiny"}: 14, {Limit: 1, ImageUUID: images[0]}: 1, {RunID: runs[0]}: 2, {Actor: "ann", Limit: 3}: 7} {
+		seen := map[string]bool{}
+		events := all(t, func(at string) ([]Event, string, error) { f.Cursor = at; return s.Events(t.Context(), f) })
+		for _, e := range events {
+			seen[e.RecordID] = true
+		}
+		if len(events) != want || len(seen) != want {
+			t.Errorf("%+v: %d events, %d different; want %d", f, len(events), len(seen), want)
 		}
 	}
 }

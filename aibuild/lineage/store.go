@@ -161,7 +161,7 @@ func (s *Store) fault(ctx context.Context, op string, err error) error {
 		err = s.diagnose(err)
 	}
 	switch n := number(err); {
-	case broken(err) || unusable[n]:
+	case broken(err) || unusable[n] || errors.Is(err, errAgain):
 		return &Unavailable{Op: op, Err: err}
 	case n == erBadDB:
 		return fmt.Errorf("%s: %w; create it: CREATE DATABASE %s CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", op, err, s.cfg.DBName)

@@ -21,9 +21,9 @@ func isNetError(err error) bool {
 	return ok
 }
 
-// errAgain asks write to run the transaction again: somebody else wrote what
-// was just looked for.
-var errAgain = errors.New("written by another meanwhile")
+// errAgain asks write to run the transaction again: somebody else wrote, or is
+// writing, what was just looked for.
+var errAgain = errors.New("others write the same at this moment")
 
 const (
 	lockTries = 20 // against deadlocks, lock waits and lost races
@@ -69,7 +69,7 @@ func (s *Store) attempt(ctx context.Context, locks []string, fn func(*sql.Tx) er
 	}()
 	slices.Sort(locks) // all take them in one order
 	for _, name := range slices.Compact(locks) {
-		if err := takeLock(ctx, conn, name, 10*time.Second); err != nil {
+		if err := takeLock(ctx, conn, name, 3*time.Second); err != nil {
 			return err
 		}
 		defer s.dropLock(conn, name)
