@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -112,11 +111,15 @@ func (s *Site) Put(ctx context.Context, item Item) (Sums, error) {
 		p.part = path.Join(top, Build, item.Name, partName(item.UUID))
 	}
 	sums, err := p.do(ctx)
+	if err != nil {
+		// Asked before the cleanup, which makes room again.
+		err = fmt.Errorf("put %s %s: %w", item.Name, item.UUID, s.explain(ctx, err, p.need))
+	}
 	if !p.placed {
 		err = errors.Join(err, s.cleanup(ctx, func(t *tree) error { return t.removeAll(p.part) }))
 	}
 	if err != nil {
-		return Sums{}, fmt.Errorf("put %s %s: %w", item.Name, item.UUID, s.explain(ctx, err, p.need))
+		return Sums{}, err
 	}
 	return sums, nil
 }
@@ -362,62 +365,4 @@ func (p *put) seal() error {
 func (p *put) listed(name string) bool {
 	_, digested := p.sums[name]
 	return digested || name == journal || name == sumsFile
-}
-
-// expand checks the item and lists the files of folders.
-func (item Item) expand() (map[string]string, error) {
-	if err := checkImage(Build, item.Name, item.UUID); err != nil {
-		return nil, err
-	}
-	files, err := expandFiles(item.Files)
-	if err != nil {
-		return nil, err
-	}
-	if files[item.Image] == "" {
-		return nil, fmt.Errorf("put %s: the image %q is not among the files", item.Name, item.Image)
-	}
-	for name := range item.Data {
-		if err := checkFile(name); err != nil {
-			return nil, err
-		}
-		if files[name] != "" {
-			return nil, fmt.Errorf("put %s: %s is given twice", item.Name, name)
-		}
-	}
-	if _, given := item.Data[sumsFile]; given || files[sumsFile] != "" {
-		return nil, &BadName{"file name", sumsFile, "any other: this one is made here"}
-	}
-	return files, nil
-}
-
-// expandFiles replaces folders by the files in them. Links and devices are refused: their bytes are somewhere else.
-func expandFiles(given map[string]string) (map[string]string, error) {
-	files := map[string]string{}
-	for name, source := range given {
-		if err := checkFile(name); err != nil {
-			return nil, err
-		}
-		err := filepath.WalkDir(source, func(full string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
-			}
-			rel, err := filepath.Rel(source, full)
-			if err != nil {
-				return err
-			}
-			inside := path.Join(name, filepath.ToSlash(rel))
-			if !entry.Type().IsRegular() {
-				return fmt.Errorf("%s: not a plain file", full)
-			}
-			if files[inside] != "" {
-				return fmt.Errorf("%s is given twice", inside)
-			}
-			files[inside] = full
-			return checkFile(inside)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list files to publish: %w", err)
-		}
-	}
-	return files, nil
 }
