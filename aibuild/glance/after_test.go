@@ -3,6 +3,7 @@ package glance
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,7 +201,7 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, target := range targets[len(want):] {
-			if target.Name == img.Name {
+			if target.Name == img.Name && len(want) > 1 {
 				t.Errorf("an unexpected target: %+v", target)
 			}
 		}
@@ -210,6 +211,10 @@ func TestVerify(t *testing.T) {
 	wantStates(t, targets, "alpha visible", "alpha hidden", "alpha missing")
 	if targets[0].Detail+targets[1].Detail != "" {
 		t.Errorf("details where all is well: %+v", targets)
+	}
+	pruned := verify(Expect{Image{UUID: img.UUID, Name: img.Name}, Visible})[0]
+	if pruned.State != Visible || !strings.Contains(pruned.Detail, "no digest") {
+		t.Errorf("an image of which little is recorded: %+v", pruned)
 	}
 	_, err := images.Update(t.Context(), s.client(t, alpha), first[0].GlanceID, images.UpdateOpts{
 		images.ReplaceImageHidden{NewHidden: false},

@@ -1,6 +1,7 @@
 package glance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/hashicorp/go-hclog"
 )
 
 // Tests of this file spoil beta, so none of them runs in parallel.
@@ -254,22 +256,27 @@ func TestBadDays(t *testing.T) {
 		s.must(t, "down", "glance@"+beta)
 		s.up(t)
 		reached, resume := s.proxy.pause(t, 1<<20)
-		stopped := make(chan error, 1)
+		signals := make(chan error, 2)
 		go func() {
 			<-reached
-			stopped <- s.run("signal", "STOP", "glance@"+beta)
+			signals <- s.run("signal", "STOP", "glance@"+beta)
 			resume()
 		}()
 		hanging := r
-		hanging.StallTimeout, hanging.CallTimeout, hanging.Attempts = 2*time.Second, time.Second, 1
+		hanging.StallTimeout, hanging.Attempts = 3*time.Second, 1
+		hanging.Log = hclog.New(&hclog.LoggerOptions{Output: writerFunc(func(line []byte) {
+			if bytes.Contains(line, []byte("deleting its image")) {
+				signals <- s.run("signal", "CONT", "glance@"+beta)
+			}
+		})})
 		_, err := hanging.Release(t.Context(), img, []string{beta})
-		if stopped := <-stopped; stopped != nil {
-			t.Fatal(stopped)
-		}
-		s.must(t, "signal", "CONT", "glance@"+beta)
 		if !errors.Is(err, ErrStalled) || !retryable(err) {
-			t.Errorf("release = %v; want ErrStalled", err)
+			t.Fatalf("release = %v; want ErrStalled", err)
 		}
+		if err := errors.Join(<-signals, <-signals); err != nil {
+			t.Fatal(err)
+		}
+		s.wantImages(t, beta, &older)
 	})
 	t.Run("repaired", func(t *testing.T) {
 		wantStates(t, mustRelease(t, r, img), "alpha visible", "beta visible", "beta hidden")
@@ -282,3 +289,7 @@ func TestBadDays(t *testing.T) {
 		}
 	}
 }
+
+type writerFunc func(line []byte)
+
+func (f writerFunc) Write(line []byte) (int, error) { f(line); return len(line), nil }

@@ -65,21 +65,21 @@ func (s *session) ours(have images.Image) bool {
 	return have.Owner == s.project.ID && property(have, propUUID) != ""
 }
 
-// inventory lists our images of a name, and of a uuid whatever its name is now.
+// inventory lists our images of a name and, where none of them is the image
+// with this uuid, also that one, whatever its name is now. Either may be empty.
 func (s *session) inventory(ctx context.Context, name, id string) ([]images.Image, error) {
 	var found []images.Image
-	for _, filter := range []map[string]string{{"name": name}, {propUUID: id}} {
-		filter["owner"] = s.project.ID
-		if filter["name"] == "" && filter[propUUID] == "" {
+	isIt := func(have images.Image) bool { return property(have, propUUID) == id }
+	for _, filter := range []struct{ key, value string }{{"name", name}, {propUUID, id}} {
+		if filter.value == "" || slices.ContainsFunc(found, isIt) {
 			continue
 		}
-		listed, err := s.list(ctx, filter)
+		listed, err := s.list(ctx, map[string]string{filter.key: filter.value, "owner": s.project.ID})
 		if err != nil {
 			return nil, err
 		}
 		for _, have := range listed {
-			known := slices.ContainsFunc(found, func(other images.Image) bool { return other.ID == have.ID })
-			if !known && s.ours(have) {
+			if s.ours(have) {
 				found = append(found, have)
 			}
 		}

@@ -132,6 +132,7 @@ func (s *session) examine(ctx context.Context, id string, img Image) (*images.Im
 // undo deletes what an attempt began, whatever became of ctx, and returns err;
 // where that fails, too, err says so.
 func (s *session) undo(ctx context.Context, id string, err error) error {
+	s.log.Warn("the upload failed, deleting its image", "glance", id, "error", err)
 	ctx, cancel := s.detached(ctx)
 	defer cancel()
 	failed := s.remove(ctx, id)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 )
 
@@ -17,6 +19,9 @@ import (
 //     has more than one visible image;
 //   - Changed: there, but bytes, settings or status differ, see Detail;
 //   - Missing: not there, or never completed.
+//
+// What the record of an expected image does not know (zero fields) is not
+// compared; its uuid and name are needed.
 //
 // Then come the Alien ones: images that have one of the expected names or our
 // mark in our project, but are not expected. Alien images are never changed by
@@ -45,7 +50,34 @@ func (w Expect) check() error {
 	if !slices.Contains([]string{Visible, Hidden, Revoked}, w.State) {
 		return input("state %q of %s cannot be expected", w.State, w.Image.UUID)
 	}
-	return w.Image.check()
+	if _, err := uuid.Parse(w.Image.UUID); err != nil || w.Image.Name == "" {
+		return input("an expected image needs its uuid (%q) and its name (%q)", w.Image.UUID, w.Image.Name)
+	}
+	return nil
+}
+
+// whereRecorded fills what the record does not know (that of a pruned image is
+// not complete) with what the cluster says, so that it is not a difference.
+func whereRecorded(want Image, have images.Image) Image {
+	if want.Size == 0 {
+		want.Size = have.SizeBytes
+	}
+	if want.Format == "" {
+		want.Format = have.DiskFormat
+	}
+	if want.VirtualSize == 0 {
+		want.VirtualSize = max(have.VirtualSize, int64(have.MinDiskGigabytes)*gib)
+	}
+	if want.MinRAM == 0 {
+		want.MinRAM = int64(have.MinRAMMegabytes) * mib
+	}
+	if want.Visibility == "" {
+		want.Visibility = string(have.Visibility)
+	}
+	if date, err := time.Parse(dateLayout, property(have, propDate)); err == nil && want.BuiltAt.IsZero() {
+		want.BuiltAt = date
+	}
+	return want
 }
 
 func (s *session) verify(ctx context.Context, want []Expect) ([]Target, error) {
@@ -83,11 +115,14 @@ func (s *session) compare(copies, mine []images.Image, w Expect) Target {
 	}
 	slices.SortFunc(whole, preferred)
 	have := whole[0]
+	w.Image = whereRecorded(w.Image, have)
 	t := s.targetOf(have, stateOf(have))
 	var details []string
 	if have.Status != images.ImageStatusActive {
 		t.State = Changed
 		details = append(details, "its status is "+string(have.Status))
+	} else if w.Image.SHA512+w.Image.SHA256+w.Image.MD5 == "" {
+		details = append(details, "the record has no digest, so the bytes were not compared")
 	} else if err := sameBytes(have, w.Image); err != nil {
 		t.State = Changed
 		details = append(details, err.Error())
