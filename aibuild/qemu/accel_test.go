@@ -45,7 +45,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("Probe again = %+v, %v; want the kept %+v", again, err, a)
 	}
 	vm := start(t, Spec{Disk: sectorDisk(t, "up\n", standStill), Accel: a})
-	eventually(t, "a guest with it", func() bool { return vm.Console().Written() > 0 })
+	waitText(t, vm, "up")
 }
 
 // TestProbeJudges: the device file, or QEMU starting, proves nothing.

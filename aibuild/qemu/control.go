@@ -111,17 +111,26 @@ func (vm *VM) human(ctx context.Context, command, tag string) error {
 // itself off. If ctx ends first the guest still runs, and the error says so.
 func (vm *VM) PowerDown(ctx context.Context) error {
 	vm.setAsked(true)
-	if _, err := vm.QMP(ctx, "system_powerdown", nil); err != nil {
+	if _, err := vm.QMP(ctx, "system_powerdown", nil); err != nil && ctx.Err() == nil {
 		vm.setAsked(false)
 		return fmt.Errorf("power down: %w", err)
 	}
 	select {
 	case <-vm.done:
+		if !vm.isOff() {
+			return errors.New("power down: qemu ended before the guest was off")
+		}
 		return nil
 	case <-ctx.Done():
 		vm.setAsked(false)
 		return fmt.Errorf("power down: the guest still runs: %w", context.Cause(ctx))
 	}
+}
+
+func (vm *VM) isOff() bool {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.off
 }
 
 // AllowReboots makes the next n reboots of the guest no fault.

@@ -87,7 +87,7 @@ func TestSnapshotUEFI(t *testing.T) {
 	ctx := testContext(t)
 	disk := efiDisk(t, "echo UP-ONE\nread key\necho UP-TWO\nread key\n")
 	vm := start(t, Spec{Disk: disk, DiskBus: "scsi", Firmware: "uefi", Memory: uefiMemory})
-	eventually(t, "the first word", func() bool { return said(vm, "UP-ONE") == 1 })
+	waitText(t, vm, "UP-ONE")
 	if err := vm.Snapshot(ctx, "warm"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +105,4 @@ func TestSnapshotUEFI(t *testing.T) {
 		t.Errorf("fault: %v", f)
 	default:
 	}
-}
-
-// said is how many lines of the console hold word.
-func said(vm *VM, word string) int {
-	return strings.Count(strings.Join(vm.Console().Tail(tailLines), "\n"), word)
 }

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -95,6 +96,17 @@ func waitFault(t *testing.T, vm *VM) Fault {
 		t.Fatalf("no fault; the console's end: %q", vm.Console().Tail(10))
 		return Fault{}
 	}
+}
+
+// said is how often the console's text holds word.
+func said(vm *VM, word string) int {
+	return strings.Count(strings.Join(vm.Console().Tail(tailLines), "\n"), word)
+}
+
+// waitText waits until the guest has said word.
+func waitText(t *testing.T, vm *VM, word string) {
+	t.Helper()
+	eventually(t, word, func() bool { return said(vm, word) > 0 })
 }
 
 // eventually polls until ok says so.

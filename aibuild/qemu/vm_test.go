@@ -74,10 +74,7 @@ func TestQEMUKilled(t *testing.T) {
 func TestGuestLeavesNothingButItsLogs(t *testing.T) {
 	dir, shot := t.TempDir(), filepath.Join(t.TempDir(), "screen.png")
 	vm := start(t, Spec{Dir: dir, Disk: sectorDisk(t, "hello from the guest\r\n", standStill), CPUs: 2, Offline: true})
-	eventually(t, "the guest's text", func() bool { return len(vm.Console().Tail(1)) == 1 })
-	if got := vm.Console().Tail(1)[0]; got != "hello from the guest" {
-		t.Errorf("Tail = %q", got)
-	}
+	waitText(t, vm, "hello from the guest")
 	if err := vm.Screenshot(testContext(t), shot); err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +159,8 @@ func TestContextEndsGuest(t *testing.T) {
 
 // TestPowerButton: what we ask for is no fault.
 func TestPowerButton(t *testing.T) {
-	vm := start(t, Spec{Disk: sectorDisk(t, "up\n", powerButton)})
-	eventually(t, "the guest's text", func() bool { return vm.Console().Written() > 0 })
+	vm := start(t, Spec{Disk: sectorDisk(t, "ready\n", powerButton)})
+	waitText(t, vm, "ready")
 	if err := vm.PowerDown(testContext(t)); err != nil {
 		t.Fatal(err)
 	}

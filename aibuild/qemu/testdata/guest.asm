@@ -49,8 +49,8 @@ begin:  xor ax, ax
         mov ss, ax
         mov sp, 0x7c00
         cld
+        call print              ; before SeaBIOS may add a late character of its own
         sti
-        call print
         mov al, [action]
         cmp al, 1
         je triple
