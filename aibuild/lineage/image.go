@@ -70,14 +70,15 @@ func (i Image) Good() bool {
 }
 
 // Query asks for images. Either Ref alone names one image, or the other fields
-// select some, newest first.
+// select some, newest first; with none of them set it selects the images that
+// have a record in any cluster.
 type Query struct {
 	Ref     string `json:"ref,omitempty"`     // NAME (newest), NAME@N, uuid or unique prefix (at least 4 hex digits), Glance id, sha256, URL
 	Name    string `json:"name,omitempty"`    // images of this name
-	Good    bool   `json:"good,omitempty"`    // with Name: only good ones, see Image.Good
+	Good    bool   `json:"good,omitempty"`    // only good ones, see Image.Good
 	Cluster string `json:"cluster,omitempty"` // with or without Name: recorded as uploading, visible, hidden, changed or missing there
 	Parent  string `json:"parent,omitempty"`  // images built from the image of this uuid
-	Limit   int    `json:"limit,omitempty"`   // at most so many; 0 = 1 with Good, else 1000
+	Limit   int    `json:"limit,omitempty"`   // 1 to 10000; 0 = 1 with Name and Good alone, else 10000
 }
 
 // Filter selects a page of [Store.Images].

@@ -94,7 +94,8 @@ type depth int
 
 const (
 	brief depth = iota // with its clusters
-	full               // with its artifact and the cases of its latest test too
+	made               // with its artifact too
+	full               // with the cases of its latest test too
 )
 
 // images runs a query that selects imageColumns and completes the images.
@@ -148,6 +149,8 @@ func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*ro
 			WHERE i.uuid`+in+` ORDER BY c.image_uuid, c.round, c.cell, c.name, c.attempt`, args...); err != nil {
 			return err
 		}
+	}
+	if d >= made {
 		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanArtifact(rows, byUUID) },
 			`SELECT image_uuid, `+artifactColumns+` FROM image_artifact WHERE image_uuid`+in, args...); err != nil {
 			return err

@@ -24,8 +24,9 @@ const candidates = 10
 
 // Resolve finds images. With Query.Ref the result is exactly one image, with
 // everything that is known of it; without, those that the other fields select,
-// newest first. Nothing found is [ErrNotFound]; a Ref that fits several images
-// is [*Ambiguous].
+// newest first, without their test cases. [ErrNotFound] says that no image fits
+// Ref, or Name and Good; other selections may be empty. A Ref that fits several
+// images is [*Ambiguous].
 func (s *Store) Resolve(ctx context.Context, q Query) ([]Image, error) {
 	if err := s.ready(ctx, "resolve"); err != nil {
 		return nil, err
@@ -174,45 +175,54 @@ func (s *Store) selectImages(ctx context.Context, q Query) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := s.images(ctx, s.db, full, query, args...)
+	images, err := s.images(ctx, s.db, made, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	if len(images) == 0 && q.Good && q.Cluster == "" && q.Parent == "" {
+	if len(images) == 0 && q.newestGood() {
 		return nil, fmt.Errorf("good image of %s: %w", q.Name, ErrNotFound)
 	}
 	return images, nil
 }
 
+// newestGood is the question for a parent.
+func (q Query) newestGood() bool {
+	return q.Name != "" && q.Good && q.Cluster == "" && q.Parent == ""
+}
+
+// sql: every text is a constant of this package.
 func (q Query) sql() (string, []any, error) {
-	const newestFirst = " ORDER BY i.built_at DESC, i.id DESC LIMIT ?"
 	limit := q.Limit
 	switch {
-	case limit < 0 || limit > 1000:
-		return "", nil, &Invalid{Field: "query.limit", Problem: "must be 1 to 1000"}
-	case limit == 0 && q.Good && q.Cluster == "" && q.Parent == "":
+	case limit < 0 || limit > maxSelect:
+		return "", nil, &Invalid{Field: "query.limit", Problem: fmt.Sprintf("must be 1 to %d", maxSelect)}
+	case limit == 0 && q.newestGood():
 		limit = 1
 	case limit == 0:
-		limit = 1000
+		limit = maxSelect
 	}
-	good := ""
-	if q.Good {
-		good = " AND i.good = 1"
-	}
+	from, where, args := " FROM image i"+imageJoins, "", []any{}
 	switch {
 	case q.Parent != "":
-		return "SELECT " + imageColumns + " FROM image i" + imageJoins + " WHERE a.parent_uuid = ?" + good + newestFirst, []any{q.Parent, limit}, nil
+		where, args = "a.parent_uuid = ?", []any{q.Parent}
 	case q.Cluster != "" && q.Name != "":
-		return "SELECT " + imageColumns + presentJoin + " WHERE g.cluster = ? AND g.image_name = ?" + present + good + newestFirst, []any{q.Cluster, q.Name, limit}, nil
+		from, where, args = presentJoin, "g.cluster = ? AND g.image_name = ?"+present, []any{q.Cluster, q.Name}
 	case q.Cluster != "":
-		return "SELECT " + imageColumns + presentJoin + " WHERE g.cluster = ?" + present + good + newestFirst, []any{q.Cluster, limit}, nil
-	case q.Name != "" && q.Good:
-		return "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_good)" + imageJoins + " WHERE i.name = ? AND i.good = 1" + newestFirst, []any{q.Name, limit}, nil
+		from, where, args = presentJoin, "g.cluster = ?"+present, []any{q.Cluster}
+	case q.newestGood():
+		from, where, args = " FROM image i FORCE INDEX (name_good)"+imageJoins, "i.name = ?", []any{q.Name}
 	case q.Name != "":
-		return "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ?" + newestFirst, []any{q.Name, limit}, nil
+		from, where, args = " FROM image i FORCE INDEX (name_built)"+imageJoins, "i.name = ?", []any{q.Name}
+	default:
+		where = "i.uuid IN (SELECT image_uuid FROM release_target)"
 	}
-	return "", nil, &Invalid{Field: "query", Problem: "names nothing: set ref, name, cluster or parent"}
+	if q.Good {
+		where += " AND i.good = 1"
+	}
+	return "SELECT " + imageColumns + from + " WHERE " + where + " ORDER BY i.built_at DESC, i.id DESC LIMIT ?", append(args, limit), nil
 }
+
+const maxSelect = 10_000
 
 const (
 	presentJoin = " FROM release_target g JOIN image i ON i.uuid = g.image_uuid" + imageJoins

@@ -46,7 +46,7 @@ func TestResolve(t *testing.T) {
 	if !ok || len(ambiguous.Candidates) != 2 || !strings.Contains(err.Error(), b+" (tiny@2)") {
 		t.Errorf("prefix of two: %v, want *Ambiguous with both", err)
 	}
-	for _, q := range []Query{{}, {Ref: "tiny", Name: "tiny"}, {Name: "tiny", Limit: -1}} {
+	for _, q := range []Query{{Ref: "tiny", Name: "tiny"}, {Name: "tiny", Limit: -1}} {
 		if _, err := s.Resolve(t.Context(), q); !is[*Invalid](err) {
 			t.Errorf("%+v: %v, want *Invalid", q, err)
 		}
@@ -60,7 +60,7 @@ func TestSelect(t *testing.T) {
 		uuids = append(uuids, id())
 		record(t, s, builtRecord(uuids[i], "base", day.Add(time.Duration(i)*time.Hour)))
 	}
-	child := builtRecord(id(), "app", day)
+	child := builtRecord(id(), "app", day.Add(time.Minute))
 	child.Built.Artifact.ParentUUID = uuids[0]
 	glance := id()
 	record(t, s, child,
@@ -79,6 +79,7 @@ func TestSelect(t *testing.T) {
 		{"of a name in a cluster", Query{Name: "base", Cluster: "alpha"}, []string{uuids[1], uuids[0]}},
 		{"in a cluster", Query{Cluster: "beta"}, []string{uuids[1]}},
 		{"children", Query{Parent: uuids[0]}, []string{child.ImageUUID}},
+		{"in any cluster", Query{}, []string{uuids[2], uuids[1], child.ImageUUID, uuids[0]}},
 		{"no children", Query{Parent: uuids[1]}, nil},
 		{"good ref", Query{Ref: "base@1", Good: true}, []string{uuids[0]}},
 	} {
