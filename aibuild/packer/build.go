@@ -31,7 +31,7 @@ func (t Tool) Validate(ctx context.Context, job Job) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.folder.discard()) }()
+	defer func() { err = withCleanup(err, r.folder.discard()) }()
 	r.begin()
 	return r.validate(ctx)
 }
@@ -39,16 +39,17 @@ func (t Tool) Validate(ctx context.Context, job Job) (err error) {
 // Build validates the template, runs the build and returns the image. After an
 // error nothing but the evidence is left; errors are *Failed but for misuse. When
 // ctx ends Packer gets TERM and 25 s to clean up.
-func (t Tool) Build(ctx context.Context, job Job) (_ *Artifact, err error) {
+func (t Tool) Build(ctx context.Context, job Job) (image *Artifact, err error) {
 	r, err := t.prepare(ctx, job)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
-			err = withCleanup(err, r.folder.discard())
-		} else {
+		if err == nil {
 			err = r.folder.remove()
+		}
+		if err != nil {
+			image, err = nil, withCleanup(err, r.folder.discard())
 		}
 	}()
 	r.begin()
@@ -72,7 +73,7 @@ func withCleanup(err, cleanup error) error {
 func (r *run) begin() {
 	r.progress = newProgress(r.job.Progress)
 	r.talk = newTalk(r.progress)
-	r.guest = newGuest(r.dirs, r.folder.cwd, r.note)
+	r.guest = newGuest(r.dirs, r.logPath(), r.note)
 }
 
 func (r *run) note(text string) {
@@ -175,7 +176,7 @@ func (r *run) watch(ctx context.Context, p *process.Process) ending {
 		if r.harmless(f) {
 			continue
 		}
-		r.progress.send(Event{Kind: "console", Phase: r.talk.now(), Build: r.source.Build, Text: f.Line})
+		r.progress.send(Event{Kind: "console", Phase: r.talk.now(), Build: r.source.Build, Text: r.mask(f.Line)})
 		r.guest.picture()
 		return ending{fault: &f}
 	}

@@ -56,6 +56,7 @@ func cancelled(ctx context.Context, doing string) *Failed {
 }
 
 func (r *run) consoleFailure(f qemu.Fault) *Failed {
+	f.Line = r.mask(f.Line)
 	out := &Failed{
 		Code: CodeConsole, Blame: BlameTemplate, ConsoleFault: &f, Lines: r.console(),
 		Sentence: fmt.Sprintf("the guest died during the build (%s): %s", f.Kind, f.Line),
@@ -88,10 +89,12 @@ func (r *run) timeoutFailure() *Failed {
 func (r *run) console() []string {
 	lines := r.guest.console.Tail(consoleLines)
 	for i, one := range lines {
-		lines[i] = shorten(string(process.Redact([]byte(one), r.secrets)), recentText)
+		lines[i] = shorten(r.mask(one), recentText)
 	}
 	return lines
 }
+
+func (r *run) mask(s string) string { return string(process.Redact([]byte(s), r.secrets)) }
 
 func (r *run) qemuStderr() []string {
 	return lastLines(r.logPath(), "Qemu stderr:", shownLines, r.secrets)

@@ -34,7 +34,6 @@ const (
 // guest watches the QEMU of one build.
 type guest struct {
 	dirs    wrapperDirs
-	cwd     string
 	monitor monitor
 	console *qemu.Console
 	tell    func(text string) // notes for the receiver of events
@@ -56,11 +55,13 @@ type guest struct {
 	// Of the loop alone.
 	firmwareRead int64
 	boots        int
+	log          string // Packer's, kept within bounds together with the console's
+	trimmed      map[string]int64
 }
 
-func newGuest(dirs wrapperDirs, cwd string, tell func(string)) *guest {
+func newGuest(dirs wrapperDirs, log string, tell func(string)) *guest {
 	return &guest{
-		dirs: dirs, cwd: cwd, monitor: monitor{dirs.qmp()}, tell: tell,
+		dirs: dirs, log: log, monitor: monitor{dirs.qmp()}, tell: tell, trimmed: map[string]int64{},
 		console: qemu.NewConsole(qemu.InstallerSigns()...), found: make(chan qemu.Fault, 1),
 	}
 }
@@ -79,17 +80,21 @@ func (g *guest) watch(ctx context.Context, phase func() string, follow bool) {
 func (g *guest) loop(ctx context.Context, phase func() string, follow bool) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	var status, screen time.Time
+	var status, screen, trimmed time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		now := time.Now()
+		if now.Sub(trimmed) >= statusEvery {
+			trimmed = now
+			g.trimLogs()
+		}
 		if !g.look(ctx, follow) {
 			continue
 		}
-		now := time.Now()
 		if f, bad := g.sign(phase(), now); bad && follow {
 			g.report(f)
 		}
@@ -231,6 +236,20 @@ func (g *guest) checkStatus() {
 		g.report(qemu.Fault{Kind: faultIO, Line: "QEMU stopped the guest: writing its disk failed"})
 	case "internal-error", "guest-panicked":
 		g.report(qemu.Fault{Kind: qemu.KernelPanic, Line: "QEMU stopped the guest: " + status})
+	}
+}
+
+// trimLogs keeps the disk from filling with what is printed.
+func (g *guest) trimLogs() {
+	for _, path := range []string{g.log, g.dirs.serial()} {
+		next, err := trim(path, g.trimmed[path])
+		if err != nil {
+			g.mu.Lock()
+			g.errs = append(g.errs, err)
+			g.mu.Unlock()
+			next = 1 << 62 // once is enough to say so
+		}
+		g.trimmed[path] = next
 	}
 }
 

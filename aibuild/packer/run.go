@@ -69,7 +69,7 @@ func (t Tool) prepare(ctx context.Context, job Job) (*run, error) {
 		return nil, r.infrastructure(err)
 	}
 	if err := r.equip(name); err != nil {
-		return nil, errors.Join(err, r.folder.discard())
+		return nil, withCleanup(err, r.folder.discard())
 	}
 	return r, nil
 }
