@@ -20,7 +20,8 @@ import (
 type Harness struct {
 	QEMU  qemu.Tool
 	Accel qemu.Accel // zero: QEMU.Probe decides
-	// WorkDir gets a temporary folder per cell; empty is the system's.
+	// WorkDir gets a temporary folder per cell; it is made when it is not there.
+	// Empty is the system's folder for temporary files.
 	WorkDir string
 	// Slots is the folder of lock files through which all processes of the
 	// machine share its processors; empty is DefaultSlots.
@@ -63,7 +64,7 @@ func (h Harness) now() time.Time {
 	return h.Now()
 }
 
-func (h Harness) slots() string { return either(h.Slots, DefaultSlots()) }
+func (h Harness) slots() string { return either(h.Slots, DefaultSlots) }
 
 // accelerator is what guests run on.
 func (h Harness) accelerator(ctx context.Context) (qemu.Accel, error) {

@@ -52,7 +52,7 @@ func patience() time.Duration {
 	if d := time.Duration(bootTime.Load()); d > 0 {
 		return d*3/2 + 3*time.Second
 	}
-	return 40 * time.Second
+	return time.Minute
 }
 
 // harness is a Harness whose work folder must be empty when the test has ended.
@@ -72,7 +72,7 @@ func testPlan(t *testing.T, v variant) Plan {
 	t.Helper()
 	return Plan{
 		Image: image(t, v), Format: "raw", Evidence: filepath.Join(t.TempDir(), "evidence"),
-		Memory: 192 << 20, BootTimeout: longBoot,
+		Memory: 256 << 20, BootTimeout: longBoot,
 	}
 }
 

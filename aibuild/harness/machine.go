@@ -42,7 +42,10 @@ type machine struct {
 func (h Harness) prepare(ctx context.Context, p Plan, cell Cell, accel qemu.Accel) (*machine, error) {
 	m := &machine{cell: cell, scale: max(1, accel.Scale), hostname: "aibuild-" + strings.ToLower(rand.Text()[:8])}
 	m.boot = m.scaled(p.BootTimeout)
-	var err error
+	err := os.MkdirAll(either(h.WorkDir, os.TempDir()), 0o755)
+	if err != nil {
+		return nil, fmt.Errorf("folder of the guests: %w", err)
+	}
 	if m.dir, err = os.MkdirTemp(h.WorkDir, "aibuild-guest-"); err != nil {
 		return nil, fmt.Errorf("folder of the guest: %w", err)
 	}
@@ -145,7 +148,7 @@ func (m *machine) follow(ctx context.Context, cancel context.CancelCauseFunc) {
 func (m *machine) becomeReady(ctx context.Context) error {
 	for {
 		// A guest that waits for a processor cannot boot: this machine's fault.
-		left := m.boot + min(m.starved(), 2*m.boot) - time.Since(m.started)
+		left := m.boot + min(m.starved(), 4*m.boot) - time.Since(m.started)
 		if left <= 0 {
 			return m.diagnose(ctx)
 		}

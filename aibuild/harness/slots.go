@@ -13,8 +13,9 @@ import (
 )
 
 // DefaultSlots is the folder through which the machine's processes share its
-// processors, unless Harness.Slots names another.
-func DefaultSlots() string { return filepath.Join(os.TempDir(), "aibuild-slots") }
+// processors, unless Harness.Slots names another. It does not follow TMPDIR, which
+// CI servers set for each job.
+const DefaultSlots = "/tmp/aibuild-slots"
 
 // slotCount is how many guests run at once: a guest under test keeps more than
 // one processor busy, its own and those that emulate its devices.

@@ -178,6 +178,28 @@ func TestQEMUDiesTwice(t *testing.T) {
 	}
 }
 
+// consoleSpeaks waits until a guest below work has printed something.
+func consoleSpeaks(ctx context.Context, work string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		logs, err := filepath.Glob(filepath.Join(work, "*", "serial.log"))
+		if err != nil {
+			return err
+		}
+		for _, log := range logs {
+			if info, err := os.Stat(log); err == nil && info.Size() > 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
 func TestCancelLeavesNothing(t *testing.T) {
 	h, plan := harness(t), testPlan(t, variant{grub: spin})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -191,6 +213,9 @@ func TestCancelLeavesNothing(t *testing.T) {
 	go func() {
 		defer cancel()
 		pid, err := guestPid(ctx, h.WorkDir)
+		if err == nil {
+			err = consoleSpeaks(ctx, h.WorkDir)
+		}
 		start := ""
 		if err == nil {
 			start, err = process.StartTime(pid)
