@@ -41,7 +41,7 @@ const (
 type Accel struct {
 	Name        string  `json:"name"`         // kvm or tcg
 	Reason      string  `json:"reason"`       // why this one, in words
-	Scale       float64 `json:"scale"`        // factor for every deadline, >= 1
+	Scale       float64 `json:"scale"`        // factor for deadlines that suit an idle machine with KVM; 1 to 20
 	QEMUVersion string  `json:"qemu_version"` // for example 7.2.22
 	BootMS      int64   `json:"boot_ms"`      // milliseconds that the probe took
 }
@@ -61,11 +61,6 @@ func (a Accel) CPU() string {
 		return "host"
 	}
 	return "max"
-}
-
-// Deadline scales a time that suits an idle machine with KVM.
-func (a Accel) Deadline(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * max(1, a.Scale))
 }
 
 // Probe learns which accelerator really works by booting a sector of 512 bytes

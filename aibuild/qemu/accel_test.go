@@ -135,10 +135,4 @@ func TestScale(t *testing.T) {
 			t.Errorf("scale(%v, %s) = %v; want %v", test.factor, test.took, got, test.want)
 		}
 	}
-	if got := (Accel{}).Deadline(time.Second); got != time.Second {
-		t.Errorf("Deadline without a scale = %s", got)
-	}
-	if got := (Accel{Scale: 2.5}).Deadline(time.Second); got != 2500*time.Millisecond {
-		t.Errorf("Deadline = %s", got)
-	}
 }

@@ -53,7 +53,8 @@ func (vm *VM) Snapshot(ctx context.Context, tag string) error {
 // Restore brings the guest back to a snapshot and lets it run, whatever it was
 // doing: a panicked guest too, but not one that switched itself off. Faults,
 // warnings and the count of reboots begin anew. Connections to the guest die;
-// its clock is the snapshot's (see the package's documentation).
+// its clock is the snapshot's (see the package's documentation). After an error
+// the guest stands still.
 func (vm *VM) Restore(ctx context.Context, tag string) error {
 	if _, err := vm.QMP(ctx, "stop", nil); err != nil {
 		return fmt.Errorf("restore: %w", err)
