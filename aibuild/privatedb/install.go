@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/guestos/aibuild/aibuild/process"
 )
 
@@ -39,7 +40,7 @@ func (s site) install(ctx context.Context) error {
 	if err := s.runInstaller(ctx, fresh); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
-	if err := os.WriteFile(filepath.Join(fresh, "aibuild-init.sql"), []byte(initSQL), 0o600); err != nil {
+	if err := renameio.WriteFile(filepath.Join(fresh, "aibuild-init.sql"), []byte(initSQL), 0o600); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, data); err != nil {
