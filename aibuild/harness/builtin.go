@@ -184,12 +184,18 @@ func (e examination) lookUnits() finding {
 	return passed()
 }
 
+const noAge = "the age of %s cannot be told: the guest has neither stat nor date -r"
+
 func (e examination) lookMachineID() finding {
 	if e.facts["machine-id"] == nil || e.one("machine-id") == "uninitialized" {
 		return passed()
 	}
 	line := e.facts["machine-id"][0]
-	if older, known := e.olderThanBoot(line[len(line)-1]); known && older {
+	older, known := e.olderThanBoot(line[len(line)-1])
+	if !known {
+		return skipped(noAge, "/etc/machine-id")
+	}
+	if older {
 		return failed("/etc/machine-id (%s) came with the image: every guest would have the same; empty the file at the end of the build", line[0])
 	}
 	return passed()
@@ -198,7 +204,11 @@ func (e examination) lookMachineID() finding {
 func (e examination) lookHostKeys() finding {
 	var baked []string
 	for _, line := range e.facts["host-key"] {
-		if older, known := e.olderThanBoot(line[len(line)-1]); known && older {
+		older, known := e.olderThanBoot(line[len(line)-1])
+		if !known {
+			return skipped(noAge, line[0])
+		}
+		if older {
 			baked = append(baked, line[0])
 		}
 	}

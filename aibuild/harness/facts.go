@@ -62,7 +62,7 @@ func (f facts) isRoot() bool { return f.one("uid") == "0" }
 // olderThanBoot says whether a file of that age (seconds, as facts.sh printed it)
 // was there before the guest was powered on, so that it came with the image.
 func (f facts) olderThanBoot(age string) (older, known bool) {
-	const slack = 2 // ages are whole seconds
+	const slack = 3 // ages are whole seconds, and clocks are set a little while starting
 	a, errAge := strconv.ParseFloat(age, 64)
 	up, errUp := strconv.ParseFloat(f.one("uptime"), 64)
 	if errAge != nil || errUp != nil {

@@ -14,7 +14,6 @@ age() { # seconds since the file was written, or nothing
 
 say marker aibuild-facts-1
 say uid "$(id -u)"
-read -r up _ </proc/uptime && say uptime "$up"
 say hostname "$(cat /proc/sys/kernel/hostname)"
 
 if [ -s /etc/machine-id ]; then say machine-id "$(cat /etc/machine-id)" "$(age /etc/machine-id)"; fi
@@ -59,6 +58,8 @@ awk -F: '$6 != "" { print $6 }' /etc/passwd | sort -u | while read -r home; do
 	for f in "$home"/.ssh/authorized_keys "$home"/.ssh/authorized_keys2; do keys "$f"; done
 	for f in "$home"/.*_history; do [ -s "$f" ] && say history "$f" "$(wc -c <"$f")"; done
 done
+# Last, so that nothing that this boot made can seem older than it.
+read -r up _ </proc/uptime && say uptime "$up"
 say end ok
 }
 look </dev/null 2>/dev/null
