@@ -2,6 +2,7 @@ package glance
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
@@ -41,7 +42,7 @@ func (s *session) remove(ctx context.Context, id string) error {
 	err := s.call(ctx, "delete", func(ctx context.Context) error {
 		return images.Delete(ctx, s.image, id).Err
 	})
-	if hasStatus(err, http.StatusNotFound) {
+	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	return err

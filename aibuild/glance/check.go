@@ -36,6 +36,9 @@ type Health struct {
 	Problems   []string `json:"problems"`    // what will not work, and what to do about it
 }
 
+// versionThatHides of Glance's API brought os_hidden; later ones list it, too.
+const versionThatHides = "v2.7"
+
 // Check finds out whether a cluster can be used: login, project, roles, Glance
 // and the versions of its API, the right to create images and public ones
 // (proven with an empty, hidden image that exists for a moment), quotas. An
@@ -53,8 +56,9 @@ func (r Releaser) Check(ctx context.Context, cluster string) (Health, error) {
 	if health.Versions, err = s.versions(ctx); err != nil {
 		return health, err
 	}
-	if !slices.ContainsFunc(health.Versions, func(v string) bool { return strings.HasPrefix(v, "v2.") }) {
-		health.Problems = append(health.Problems, "Glance has no API version 2: "+strings.Join(health.Versions, " "))
+	if !slices.Contains(health.Versions, versionThatHides) {
+		health.Problems = append(health.Problems, "Glance cannot hide images: an upgrade to OpenStack Rocky or later is needed; its API has "+
+			strings.Join(health.Versions, " "))
 	}
 	if health.Quotas, err = s.quotas(ctx); err != nil {
 		return health, err

@@ -127,6 +127,23 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+// Whoever answers a login with a redirection does not get the password sent on.
+func TestRedirectionIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	s := clusters(t)
+	followed := make(chan string, 9)
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { followed <- r.URL.Path }))
+	defer thief.Close()
+	door := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	defer door.Close()
+	file := s.edited(t, func(_, auth map[string]any) { auth["auth_url"] = door.URL + "/v3" })
+	_, err := Releaser{CloudsFile: file}.Check(t.Context(), alpha)
+	var cluster *ClusterError
+	if !errors.As(err, &cluster) || !strings.Contains(cluster.Hint, "redirects") || cluster.Retryable || len(followed) > 0 {
+		t.Errorf("check = %v after %d requests elsewhere", err, len(followed))
+	}
+}
+
 func TestCloudsFile(t *testing.T) {
 	t.Parallel()
 	s := clusters(t)

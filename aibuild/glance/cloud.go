@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,12 +32,7 @@ func Clouds(file string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for name := range entries {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names, nil
+	return slices.Sorted(maps.Keys(entries)), nil
 }
 
 // readCloud reads the entry of one cluster. Environment variables change
@@ -48,7 +44,7 @@ func readCloud(file, cluster string) (cloud, error) {
 	}
 	entry, ok := entries[cluster]
 	if !ok {
-		known, _ := Clouds(file)
+		known := slices.Sorted(maps.Keys(entries))
 		return cloud{}, fmt.Errorf("%w: %s has no cloud %q; it names %s", ErrUnknownCluster, file, cluster, strings.Join(known, ", "))
 	}
 	c := cloud{secrets: secretsOf(&entry)}

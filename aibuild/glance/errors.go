@@ -3,6 +3,7 @@ package glance
 import (
 	"errors"
 	"fmt"
+	"net/http"
 )
 
 var (
@@ -18,8 +19,8 @@ var (
 	ErrDeactivated = fmt.Errorf("%w: the image is deactivated", ErrRefused)
 	// ErrUnknownCluster: clouds.yaml cannot be read, or has no usable entry of that name.
 	ErrUnknownCluster = errors.New("no usable cluster")
-	// ErrNotFound: the cluster has no image of that uuid.
-	ErrNotFound = errors.New("image not found")
+	// ErrNotFound: an image went away while it was being worked on (a *StatusError of 404).
+	ErrNotFound = errors.New("not found")
 	// ErrInput: the image's description or another argument is not usable.
 	ErrInput = errors.New("invalid input")
 	// ErrStalled: an upload made no progress for StallTimeout.
@@ -60,6 +61,11 @@ func (e *StatusError) Error() string {
 		return fmt.Sprintf("answer %d", e.Code)
 	}
 	return fmt.Sprintf("answer %d: %s", e.Code, e.Text)
+}
+
+// Is makes an answer of 404 ErrNotFound.
+func (e *StatusError) Is(target error) bool {
+	return target == ErrNotFound && e.Code == http.StatusNotFound
 }
 
 // DigestError says what of an image differs from the record.

@@ -41,8 +41,10 @@ func judge(op string, err error, redact func(string) string) verdict {
 		return judgeStatus(op, &StatusError{Code: status.Actual, Text: redact(plainText(status.Body))})
 	case errors.Is(err, ErrStalled):
 		return verdict{err, true, "look at Glance's log and at the load of its store"}
-	case errors.Is(err, ErrInput), errors.Is(err, ErrRefused), errors.Is(err, ErrNotFound), errors.Is(err, context.Canceled):
+	case errors.Is(err, ErrInput), errors.Is(err, ErrRefused):
 		return verdict{err: err}
+	case errors.Is(err, context.Canceled):
+		return verdict{err: &safeError{text: redact(err.Error()), err: err}}
 	case errors.Is(err, errSource):
 		return verdict{err, transient(err), "look at the image's file, or the server that it comes from"}
 	case errors.As(err, &missingService), errors.As(err, &missingEndpoint):
@@ -60,7 +62,8 @@ func judgeStatus(op string, err *StatusError) verdict {
 	case err.Code == http.StatusUnauthorized && op == "login":
 		return verdict{err, false, "the user, password or application credential in clouds.yaml is wrong or has expired"}
 	case err.Code == http.StatusNotFound && op == "login":
-		return verdict{err, false, "auth_url in clouds.yaml does not lead to Keystone"}
+		// Not ErrNotFound: no image is missing.
+		return verdict{errors.New(err.Error()), false, "auth_url in clouds.yaml does not lead to Keystone"}
 	case err.Code == http.StatusUnauthorized:
 		return verdict{err, true, "Glance refused a new token; if it stays so, Glance cannot reach Keystone"}
 	case err.Code == http.StatusForbidden && op == "create":
@@ -74,6 +77,8 @@ func judgeStatus(op string, err *StatusError) verdict {
 	case err.Code == http.StatusConflict, err.Code == http.StatusGone, err.Code == http.StatusTooManyRequests,
 		err.Code == http.StatusRequestTimeout:
 		return verdict{err, true, ""}
+	case err.Code >= http.StatusMultipleChoices && err.Code < http.StatusBadRequest:
+		return verdict{err, false, "the service redirects elsewhere, where no secret is sent: use its real address in clouds.yaml and the catalog"}
 	case err.Code >= http.StatusInternalServerError:
 		return verdict{err, true, "the service has a problem of its own: look at its log"}
 	}

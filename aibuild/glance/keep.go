@@ -52,6 +52,8 @@ func (r Releaser) Keep(ctx context.Context, keep Retention, clusters []string) (
 		if err != nil {
 			return err
 		}
+		// What an earlier try had to leave is judged anew.
+		deletions[i] = slices.DeleteFunc(deletions[i], func(d Deletion) bool { return !d.Deleted })
 		for _, old := range expendable(ours, keep) {
 			deletion, err := s.expire(ctx, old, keep)
 			if err != nil {

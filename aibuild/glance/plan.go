@@ -64,8 +64,8 @@ func (s *session) steps(d decision, img Image) []Step {
 	for _, older := range d.hide {
 		add("hide", older.ID, "hide %s", describe(older))
 	}
-	for _, copy := range d.drop {
-		add("delete", copy.ID, "delete %s, a copy that is not needed or has other bytes", copy.ID)
+	for _, extra := range d.drop {
+		add("delete", extra.ID, "delete %s, a copy that is not needed or has other bytes", extra.ID)
 	}
 	return steps
 }

@@ -3,7 +3,6 @@ package glance
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
@@ -140,8 +139,8 @@ func (s *session) swap(ctx context.Context, d decision, p *placement) error {
 		}
 		p.others = append(p.others, s.tell(s.targetOf(older, stateWhenHidden(older))))
 	}
-	for _, copy := range d.drop {
-		if err := s.drop(ctx, copy); err != nil {
+	for _, extra := range d.drop {
+		if err := s.drop(ctx, extra); err != nil {
 			return s.half(p, err)
 		}
 	}
@@ -163,22 +162,22 @@ func stateWhenHidden(have images.Image) string {
 
 func (s *session) hide(ctx context.Context, have images.Image) error {
 	err := s.patch(ctx, "hide", have.ID, images.ReplaceImageHidden{NewHidden: true})
-	if hasStatus(err, http.StatusNotFound) { // deleted meanwhile: nobody sees it either
+	if errors.Is(err, ErrNotFound) { // deleted meanwhile: nobody sees it either
 		return nil
 	}
 	return err
 }
 
 // drop gets rid of a needless copy; one that Glance does not delete stays hidden.
-func (s *session) drop(ctx context.Context, copy images.Image) error {
-	if !copy.Hidden {
-		if err := s.hide(ctx, copy); err != nil {
+func (s *session) drop(ctx context.Context, extra images.Image) error {
+	if !extra.Hidden {
+		if err := s.hide(ctx, extra); err != nil {
 			return err
 		}
 	}
-	err := s.remove(ctx, copy.ID)
+	err := s.remove(ctx, extra.ID)
 	if refusedDelete(err) {
-		s.log.Warn("a second copy stays, hidden", "glance", copy.ID, "error", err)
+		s.log.Warn("a second copy stays, hidden", "glance", extra.ID, "error", err)
 		return nil
 	}
 	return err
@@ -191,7 +190,7 @@ func (j *job) giveUp(ctx context.Context, cluster string, img Image, p placement
 	t.Error = err.Error()
 	if p.uploaded != "" {
 		if undone := j.discard(ctx, cluster, p.uploaded); undone != nil {
-			t.Error += "; hidden image " + p.uploaded + " stays, the next release uses it: " + undone.Error()
+			t.Error += "; image " + p.uploaded + " stays, the next release uses it: " + undone.Error()
 		} else {
 			t.GlanceID = ""
 		}
@@ -210,11 +209,21 @@ func (j *job) discard(ctx context.Context, cluster, id string) error {
 	}
 	defer s.close()
 	have, err := s.get(ctx, "delete", id)
-	if hasStatus(err, http.StatusNotFound) || (err == nil && !have.Hidden) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case !have.Hidden:
+		return errors.New("it has become visible after all")
 	}
 	return s.remove(ctx, id)
+}
+
+// forget deletes the image that a placement which is given up uploaded.
+func (s *session) forget(ctx context.Context, p placement) error {
+	if p.uploaded == "" {
+		return nil
+	}
+	return s.discard(ctx, s.cluster, p.uploaded)
 }

@@ -3,7 +3,6 @@ package glance
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
@@ -113,7 +112,7 @@ func (s *session) revoke(ctx context.Context, copies []images.Image, successor *
 			return nil, s.fail("revoke", input("%s cannot succeed an image of the name %s", successor.Name, have.Name))
 		}
 		if err := s.place(ctx, s.cluster, *successor, back, &p); err != nil {
-			return nil, err
+			return nil, errors.Join(err, s.forget(ctx, p))
 		}
 		break
 	}
@@ -122,7 +121,7 @@ func (s *session) revoke(ctx context.Context, copies []images.Image, successor *
 	for _, have := range copies {
 		err := s.patch(ctx, "revoke", have.ID, images.ReplaceImageHidden{NewHidden: true},
 			images.UpdateImageProperty{Op: images.AddOp, Name: propState, Value: Revoked})
-		if err != nil && !hasStatus(err, http.StatusNotFound) {
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package glance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -40,15 +41,28 @@ func (j *job) login(ctx context.Context, cluster string) (*session, error) {
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       entry.tls,
 		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: 5 * time.Second,
+		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       30 * time.Second,
 		WriteBufferSize:       256 << 10,
 	}
+	s.http.CheckRedirect = stayHome
 	if err := s.authenticate(ctx); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// stayHome refuses to follow a redirection to another host: the token, or the
+// password of a login, would go along.
+func stayHome(next *http.Request, before []*http.Request) error {
+	if next.URL.Host != before[0].URL.Host || next.URL.Scheme != before[0].URL.Scheme {
+		return http.ErrUseLastResponse
+	}
+	if len(before) > 3 {
+		return errors.New("redirected too often")
+	}
+	return nil
 }
 
 func (s *session) close() { s.http.CloseIdleConnections() }

@@ -43,6 +43,7 @@ var both = []string{alpha, beta}
 
 type stack struct {
 	script  string
+	folder  string
 	state   string
 	proxy   *proxy
 	err     error
@@ -85,7 +86,11 @@ func startStack() *stack {
 	if s.script, s.err = filepath.Abs("../../examples/stack/stack"); s.err != nil {
 		return s
 	}
-	if s.state, s.err = os.MkdirTemp("", "aibuild-glance"); s.err != nil {
+	if s.folder, s.err = os.MkdirTemp("", "aibuild-glance"); s.err != nil {
+		return s
+	}
+	s.state = filepath.Join(s.folder, ".stack")
+	if s.err = capSize(filepath.Join(s.state, "clouds", beta, "glance", "conf.d")); s.err != nil {
 		return s
 	}
 	if s.err = s.run("up", "--only", "clouds", "--clusters", alpha+","+beta, "--glance-endpoint", beta+"="+s.proxy.server.URL); s.err != nil {
@@ -106,7 +111,18 @@ func (s *stack) stop() error {
 	if err := s.run("down", "--purge"); err != nil {
 		return err
 	}
-	return os.RemoveAll(s.state)
+	return os.RemoveAll(s.folder)
+}
+
+// sizeCap is beta's limit for an image, in bytes.
+const sizeCap = 12 << 20
+
+func capSize(confd string) error {
+	if err := os.MkdirAll(confd, 0o700); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf("[DEFAULT]\nimage_size_cap = %d\n", sizeCap)
+	return os.WriteFile(filepath.Join(confd, "cap.conf"), []byte(conf), 0o600)
 }
 
 // up starts what was ended.
