@@ -1,6 +1,6 @@
 // Package definition reads and checks image definitions: a folder in git with the file aibuild.yaml, Packer's own
 // template, test cases, and whatever Packer needs. It reads from an fs.FS, so that a checkout and a git tree are the same
-// to it, and it imports nothing of the rest: use it alone to check definitions, to learn what an image depends on, or -
+// to it (a git tree gives the modes of its entries: cases are told by their executable bit), and it imports nothing of the rest: use it alone to check definitions, to learn what an image depends on, or -
 // DecodeStrict - to read any YAML file strictly.
 //
 //	root, err := os.OpenRoot("/srv/images")

@@ -22,7 +22,18 @@ func TestWholeLife(t *testing.T) {
 		save(t, filepath.Join(evidence, "serial.log"), "boots")
 		it := item(id, image)
 		it.Files["evidence"] = evidence
-		it.Data = map[string][]byte{"manifest.json": []byte("{}"), "definition.tar": []byte("tar")}
+		it.Data = map[string][]byte{"definition.tar": []byte("tar")}
+		for _, taken := range []string{"definition.tar", "evidence/serial.log", "SHA256SUMS", "../x"} {
+			it.Finish = func(publish.Sums) (map[string][]byte, error) { return map[string][]byte{taken: nil}, nil }
+			if _, err := site.Put(ctx, it); err == nil {
+				t.Errorf("Finish gave %s", taken)
+			}
+		}
+		var told publish.Sums
+		it.Finish = func(sums publish.Sums) (map[string][]byte, error) {
+			told = sums
+			return map[string][]byte{"manifest.json": []byte("{}")}, nil
+		}
 		sums, err := site.Put(ctx, it)
 		if err != nil {
 			t.Fatal(err)
@@ -35,6 +46,9 @@ func TestWholeLife(t *testing.T) {
 		want := publish.Sums{Size: int64(len(data)), Allocated: sums.Allocated, SHA256: hex.EncodeToString(sha[:]), SHA512: hex.EncodeToString(sha5[:]), MD5: hex.EncodeToString(md[:])}
 		if diff := cmp.Diff(want, sums); diff != "" {
 			t.Error(diff)
+		}
+		if told != sums {
+			t.Errorf("Finish was told %+v", told)
 		}
 		build := filepath.Join(root, "images/build", name, id)
 		if diff := cmp.Diff([]string{"SHA256SUMS", "debian-12.qcow2", "definition.tar", "evidence/serial.log", "manifest.json"}, files(t, build)); diff != "" {

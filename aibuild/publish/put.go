@@ -34,7 +34,8 @@ type Item struct {
 	// Move lets Put take the files of Files away from where they are instead of copying, where that is possible at once
 	// (same file system). Those in the folder of Stage are always taken.
 	Move bool
-	// Finish gives more small files, such as the image's manifest, when its digests are known; nil is fine.
+	// Finish gives more small files, such as the image's manifest, when its digests are known; nil is fine. It is not asked
+	// when the image is there already.
 	Finish func(Sums) (map[string][]byte, error)
 	// Progress is told how many bytes of the image are done, from another goroutine; nil is fine.
 	Progress func(done, total int64)
@@ -262,6 +263,15 @@ func (p *put) finish(image Sums) error {
 	more, err := p.Finish(image)
 	if err != nil {
 		return err
+	}
+	for name := range more {
+		_, given := p.Data[name]
+		if err := checkFile(name); err != nil {
+			return err
+		}
+		if given || p.files[name] != "" || name == sumsFile {
+			return fmt.Errorf("%s is given twice", name)
+		}
 	}
 	data := maps.Clone(p.Data)
 	if data == nil {

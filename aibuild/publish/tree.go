@@ -316,7 +316,7 @@ func (t *tree) space() (int64, error) {
 		if err != nil {
 			return 0, t.fail("ask free space of", "", err)
 		}
-		return int64(stat.Bavail * stat.Frsize), nil //nolint:gosec // no file system reaches 2^63 bytes
+		return int64(stat.Bavail * stat.Frsize), nil // no file system reaches 2^63 bytes
 	}
 	return freeOf(t.base)
 }
@@ -326,7 +326,7 @@ func freeOf(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &stat); err != nil {
 		return 0, fmt.Errorf("ask free space of %s: %w", dir, err)
 	}
-	return int64(stat.Bavail) * stat.Bsize, nil //nolint:gosec // no file system reaches 2^63 bytes
+	return int64(stat.Bavail) * stat.Bsize, nil // no file system reaches 2^63 bytes
 }
 
 // fail names the path and the action, which SFTP's own errors do not.
