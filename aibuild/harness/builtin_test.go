@@ -52,48 +52,50 @@ func examineText(t *testing.T, text string) map[string]finding {
 	return out
 }
 
+const gone = "" // the line is not there
+
+var builtinTests = []struct {
+	name, line, with string // a line of debianFacts, and what stands there instead
+	builtin, result  string
+	message          string
+}{
+	{"other host name", "hostname\taibuild-abc.example.org", "hostname\tlocalhost", "hostname", Failed, `"localhost"`},
+	{"old machine-id", "5f60\t66", "5f60\t40000", "machine-id", Failed, "came with the image"},
+	{"no machine-id", "machine-id\td5c2b4f3f1f84b7e9f5e1c2d3b4a5f60\t66", gone, "machine-id", Passed, ""},
+	{"age unknown", "5f60\t66", "5f60\t", "machine-id", Skipped, "cannot be told"},
+	{"age of host key unknown", "ed25519_key\t41", "ed25519_key\t", "host-keys", Skipped, "cannot be told"},
+	{"old host key", "ed25519_key\t41", "ed25519_key\t90000", "host-keys", Failed, "/etc/ssh/ssh_host_ed25519_key"},
+	{"partition not grown", "6289375 6291456\t3061428", "4192223 6291456\t2030000", "root-grew", Failed, "vda1 ends at 2047 of the disk's 3072 MiB"},
+	{"file system not grown", "\t3061428", "\t2030000", "root-grew", Failed, "has 1982 of the 3070 MiB"},
+	{"disk not larger", "6289375 6291456", "4192223 4194304", "root-grew", Failed, "the disk has 2048 MiB"},
+	{"lvm", "root\tvda1\t2048", "root\tdm-0\t0", "root-grew", Skipped, "dm-0"},
+	{"no disk", "root\tvda1\t2048 6289375 6291456\t3061428", gone, "root-grew", Skipped, "on no disk"},
+	{"no route", "route\tens3", gone, "network", Failed, "no default route"},
+	{"no name server", "nameserver\t10.0.2.3", gone, "network", Failed, "resolv.conf"},
+	{"failed unit", "systemd\trunning", "systemd\tdegraded\nfailed-unit\tfoo.service\nfailed-unit\tbar.mount", "units", Failed, "foo.service, bar.mount"},
+	{"still starting", "systemd\trunning", "systemd\tstarting", "units", Failed, "starting"},
+	{"no systemd", "systemd\trunning", gone, "units", Skipped, ""},
+	{"cloud-init errors", `"errors": []`, `"errors": ["('ssh', ProcessExecutionError())"]`, "cloud-init", Failed, "ProcessExecutionError"},
+	{"cloud-init disabled", "status: done", "status: disabled", "cloud-init", Failed, "disabled"},
+	{"cloud-init still runs", "status: done", "status: running", "cloud-init", Failed, "running"},
+	{"root password", "password\troot\tlocked\tshadow", "password\troot\thash\tshadow", "password", Failed, "root has a password in /etc/shadow"},
+	{"empty password", "password\tdebian\tlocked\tshadow", "password\tdebian\tempty\tshadow", "password", Failed, "debian has an empty password"},
+	{"build key", "end\tok", "key\t/root/.ssh/authorized_keys2\t" + buildKey + "\nend\tok", "build-key", Failed, "/root/.ssh/authorized_keys2 holds the build's key"},
+	{"foreign key", "end\tok", "key\t/root/.ssh/authorized_keys\t" + otherKey + "\nend\tok", "build-key", Failed, "a key SHA256:"},
+	{"history", "end\tok", "history\t/root/.bash_history\t12\nend\tok", "history", Failed, "/root/.bash_history"},
+	{"not root: keys", "uid\t0", "uid\t1000", "build-key", Skipped, "user debian cannot become root"},
+	{"not root: passwords", "uid\t0", "uid\t1000", "password", Skipped, "user debian cannot become root"},
+	{"not root: history", "uid\t0", "uid\t1000", "history", Skipped, "user debian cannot become root"},
+}
+
 func TestBuiltinCases(t *testing.T) {
-	const gone = "" // the line is not there
-	tests := []struct {
-		name, line, with string // a line of debianFacts, and what stands there instead
-		builtin, result  string
-		message          string
-	}{
-		{"other host name", "hostname\taibuild-abc.example.org", "hostname\tlocalhost", "hostname", Failed, `"localhost"`},
-		{"old machine-id", "5f60\t66", "5f60\t40000", "machine-id", Failed, "came with the image"},
-		{"no machine-id", "machine-id\td5c2b4f3f1f84b7e9f5e1c2d3b4a5f60\t66", gone, "machine-id", Passed, ""},
-		{"age unknown", "5f60\t66", "5f60\t", "machine-id", Skipped, "cannot be told"},
-		{"age of host key unknown", "ed25519_key\t41", "ed25519_key\t", "host-keys", Skipped, "cannot be told"},
-		{"old host key", "ed25519_key\t41", "ed25519_key\t90000", "host-keys", Failed, "/etc/ssh/ssh_host_ed25519_key"},
-		{"partition not grown", "6289375 6291456\t3061428", "4192223 6291456\t2030000", "root-grew", Failed, "vda1 ends at 2047 of the disk's 3072 MiB"},
-		{"file system not grown", "\t3061428", "\t2030000", "root-grew", Failed, "has 1982 of the 3070 MiB"},
-		{"disk not larger", "6289375 6291456", "4192223 4194304", "root-grew", Failed, "the disk has 2048 MiB"},
-		{"lvm", "root\tvda1\t2048", "root\tdm-0\t0", "root-grew", Skipped, "dm-0"},
-		{"no disk", "root\tvda1\t2048 6289375 6291456\t3061428", gone, "root-grew", Skipped, "on no disk"},
-		{"no route", "route\tens3", gone, "network", Failed, "no default route"},
-		{"no name server", "nameserver\t10.0.2.3", gone, "network", Failed, "resolv.conf"},
-		{"failed unit", "systemd\trunning", "systemd\tdegraded\nfailed-unit\tfoo.service\nfailed-unit\tbar.mount", "units", Failed, "foo.service, bar.mount"},
-		{"still starting", "systemd\trunning", "systemd\tstarting", "units", Failed, "starting"},
-		{"no systemd", "systemd\trunning", gone, "units", Skipped, ""},
-		{"cloud-init errors", `"errors": []`, `"errors": ["('ssh', ProcessExecutionError())"]`, "cloud-init", Failed, "ProcessExecutionError"},
-		{"cloud-init disabled", "status: done", "status: disabled", "cloud-init", Failed, "disabled"},
-		{"cloud-init still runs", "status: done", "status: running", "cloud-init", Failed, "running"},
-		{"root password", "password\troot\tlocked\tshadow", "password\troot\thash\tshadow", "password", Failed, "root has a password in /etc/shadow"},
-		{"empty password", "password\tdebian\tlocked\tshadow", "password\tdebian\tempty\tshadow", "password", Failed, "debian has an empty password"},
-		{"build key", "end\tok", "key\t/root/.ssh/authorized_keys2\t" + buildKey + "\nend\tok", "build-key", Failed, "/root/.ssh/authorized_keys2 holds the build's key"},
-		{"foreign key", "end\tok", "key\t/root/.ssh/authorized_keys\t" + otherKey + "\nend\tok", "build-key", Failed, "a key SHA256:"},
-		{"history", "end\tok", "history\t/root/.bash_history\t12\nend\tok", "history", Failed, "/root/.bash_history"},
-		{"not root: keys", "uid\t0", "uid\t1000", "build-key", Skipped, "user debian cannot become root"},
-		{"not root: passwords", "uid\t0", "uid\t1000", "password", Skipped, "user debian cannot become root"},
-		{"not root: history", "uid\t0", "uid\t1000", "history", Skipped, "user debian cannot become root"},
-	}
 	good := examineText(t, debianFacts)
 	for name, f := range good {
 		if f != passed() {
 			t.Errorf("good guest: %s: %+v", name, f)
 		}
 	}
-	for _, tt := range tests {
+	for _, tt := range builtinTests {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.Replace(debianFacts, tt.line, tt.with, 1)
 			if text == debianFacts {

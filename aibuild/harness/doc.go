@@ -42,7 +42,8 @@
 //
 // Memory is in bytes. Every deadline (booting, cloud-init, each case) is
 // multiplied by the accelerator's scale, so that the same plan holds on KVM and
-// under emulation. Guests take one of nproc/2 slots that all processes of the
+// under emulation; while a guest boots, the time for which it waits for a processor
+// of a busy machine does not count. Guests take one of nproc/2 slots that all processes of the
 // machine share; waiting for a slot counts towards no deadline.
 //
 // # What is left behind

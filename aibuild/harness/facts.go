@@ -33,7 +33,7 @@ const factsMarker = "aibuild-facts-1"
 // greeting of the login shell); that it came to its end is checked.
 func parseFacts(out []byte) (facts, error) {
 	f := facts{}
-	for _, line := range firstLines(out) {
+	for _, line := range nonEmptyLines(out) {
 		key, rest, ok := strings.Cut(line, "\t")
 		if !ok || (len(f) == 0 && line != "marker\t"+factsMarker) {
 			continue
@@ -128,3 +128,14 @@ type brokenError struct{ err error }
 
 func (e *brokenError) Error() string { return "the SSH connection broke: " + e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
+
+// nonEmptyLines splits text into lines and leaves out empty ones.
+func nonEmptyLines(b []byte) []string {
+	var lines []string
+	for line := range bytes.SplitSeq(b, []byte("\n")) {
+		if line = bytes.TrimRight(line, "\r"); len(line) > 0 {
+			lines = append(lines, string(line))
+		}
+	}
+	return lines
+}

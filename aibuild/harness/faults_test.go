@@ -15,59 +15,66 @@ import (
 
 const spin = "while true; do true; done\n"
 
+// brokenImage is an image that is broken in one way, and what must be said of it.
+type brokenImage struct {
+	name    string
+	variant variant
+	cell    Cell
+	kind    string
+	decider string
+	line    string               // part of what the fault says
+	patient func() time.Duration // the boot deadline, where only that shows the fault
+}
+
 func TestBrokenImages(t *testing.T) {
 	bios, uefi := Cell{BIOS, Virtio, NoCloud}, Cell{UEFI, Virtio, NoCloud}
-	tests := []struct {
-		name    string
-		variant variant
-		cell    Cell
-		kind    string
-		decider string
-		line    string // part of what the fault says
-		// deadline: the fault only shows at the boot deadline
-		deadline func() time.Duration
-	}{
+	tests := []brokenImage{
 		{name: "no bootloader, bios", variant: variant{noLoader: true}, cell: bios, kind: qemu.NoBootloader, decider: caseBoots, line: "No bootable device"},
 		{name: "no bootloader, uefi", variant: variant{noLoader: true}, cell: uefi, kind: qemu.NoBootloader, decider: caseBoots, line: "BdsDxe: "},
 		{name: "early panic", variant: variant{noInitrd: true, cmdline: "root=/dev/nope"}, cell: bios, kind: qemu.KernelPanic, decider: caseBoots, line: "Unable to mount root"},
 		{name: "boot loop", variant: variant{grub: "reboot\n"}, cell: bios, kind: qemu.BootLoop, decider: caseBoots, line: "rebooted 2 times"},
 		{name: "guest off", variant: variant{grub: "halt\n"}, cell: bios, kind: qemu.GuestOff, decider: caseBoots, line: "switched itself off"},
 		{name: "emergency shell", variant: variant{cmdline: "t.mode=emergency"}, cell: bios, kind: qemu.InitramfsShell, decider: caseBoots, line: "(initramfs)"},
-		{name: "silent hang", variant: variant{cmdline: "t.mode=spin"}, cell: bios, kind: SilentHang, decider: caseBoots, line: "processors", deadline: shortly},
-		{name: "ssh never answers", variant: variant{cmdline: "t.mode=nosshd"}, cell: bios, kind: SSHSilent, decider: caseLogin, line: "nothing listens on port 22", deadline: patience},
-		{name: "ssh hangs", variant: variant{cmdline: "t.mode=sshhang"}, cell: bios, kind: SSHHangs, decider: caseLogin, line: "no login completes", deadline: patience},
-		{name: "key refused", variant: variant{cmdline: "t.mode=nokey"}, cell: bios, kind: KeyRefused, decider: caseLogin, line: "refuses the injected key", deadline: patience},
+		{name: "silent hang", variant: variant{cmdline: "t.mode=spin"}, cell: bios, kind: SilentHang, decider: caseBoots, line: "processors", patient: shortly},
+		{name: "ssh never answers", variant: variant{cmdline: "t.mode=nosshd"}, cell: bios, kind: SSHSilent, decider: caseLogin, line: "nothing listens on port 22", patient: patience},
+		{name: "ssh hangs", variant: variant{cmdline: "t.mode=sshhang"}, cell: bios, kind: SSHHangs, decider: caseLogin, line: "no login completes", patient: patience},
+		{name: "key refused", variant: variant{cmdline: "t.mode=nokey"}, cell: bios, kind: KeyRefused, decider: caseLogin, line: "refuses the injected key", patient: patience},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h, plan := harness(t), testPlan(t, tt.variant)
 			plan.Cells = []Cell{tt.cell}
 			plan.Cases = []Case{{Name: "never", Script: []byte("#!/bin/sh\n")}}
-			if tt.deadline != nil {
-				plan.BootTimeout = tt.deadline()
+			if tt.patient != nil {
+				plan.BootTimeout = tt.patient()
 			}
 			report, err := h.Test(t.Context(), plan)
 			if err != nil {
 				t.Fatalf("Test: %v\n%+v", err, report)
 			}
-			cell := report.Cells[0]
-			if cell.Fault == nil {
-				t.Fatalf("no fault was found: %+v", report)
-			}
-			t.Logf("%.1f s after power-on: %s", float64(cell.Fault.AtMS)/1000, report.Message)
-			if cell.Fault.Kind != tt.kind || !strings.Contains(cell.Fault.Line, tt.line) || cell.Fault.Case != tt.decider {
-				t.Errorf("fault %+v; want a %s in %s that says %q", *cell.Fault, tt.kind, tt.decider, tt.line)
-			}
-			if want := tt.cell.String() + "/" + tt.decider; report.Verdict != Failed || report.Decider != want {
-				t.Errorf("verdict %s by %s, want failed by %s", report.Verdict, report.Decider, want)
-			}
-			if never := results(report)[tt.cell.String()+"/never"]; never.Result != Skipped {
-				t.Errorf("the case after the fault: %+v, want it skipped", never)
-			}
-			if _, err := os.Stat(filepath.Join(plan.Evidence, cell.Evidence, "serial.log")); err != nil {
+			tt.check(t, report)
+			if _, err := os.Stat(filepath.Join(plan.Evidence, tt.cell.String(), "serial.log")); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func (b brokenImage) check(t *testing.T, report *Report) {
+	t.Helper()
+	fault := report.Cells[0].Fault
+	if fault == nil {
+		t.Fatalf("no fault was found: %+v", report)
+	}
+	t.Logf("%.1f s after power-on: %s", float64(fault.AtMS)/1000, report.Message)
+	if fault.Kind != b.kind || !strings.Contains(fault.Line, b.line) || fault.Case != b.decider {
+		t.Errorf("fault %+v; want a %s in %s that says %q", *fault, b.kind, b.decider, b.line)
+	}
+	if want := b.cell.String() + "/" + b.decider; report.Verdict != Failed || report.Decider != want {
+		t.Errorf("verdict %s by %s, want failed by %s", report.Verdict, report.Decider, want)
+	}
+	if never := results(report)[b.cell.String()+"/never"]; never.Result != Skipped {
+		t.Errorf("the case after the fault: %+v, want it skipped", never)
 	}
 }
 
@@ -75,6 +82,24 @@ func TestBrokenImages(t *testing.T) {
 func shortly() time.Duration { return 12 * time.Second }
 
 const buildKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEaBTllp8izscvl6AnQNxLqtXHxxZrW019knhLGWyAuN the-builder"
+
+// dirtyResults are the result of each case and what its message holds.
+var dirtyResults = map[string][2]string{
+	"builtin/boots":      {Passed, ""},
+	"builtin/hostname":   {Passed, ""},
+	"builtin/machine-id": {Failed, "0123456789abcdef0123456789abcdef"},
+	"builtin/host-keys":  {Failed, "/etc/ssh/ssh_host_rsa_key"},
+	"builtin/build-key":  {Failed, "/root/.ssh/authorized_keys holds the build's key"},
+	"builtin/password":   {Failed, "root has a password in /etc/shadow; tester has an empty password"},
+	"builtin/history":    {Failed, "/root/.ash_history"},
+	"exits":              {Failed, "exit status 3: the reason"},
+	"too late":           {Failed, "no end within 2 s"},
+	"was killed":         {Passed, ""},
+	"gigabyte":           {Passed, ""},
+	"not a program":      {Failed, "exit status 127"},
+	"panics":             {Failed, "Kernel panic - not syncing: sysrq triggered crash"},
+	"after":              {Skipped, "not run"},
+}
 
 // TestDirtyImage: an image that was not cleaned, cases that fail, and a kernel
 // that panics under the last of them.
@@ -101,24 +126,8 @@ func TestDirtyImage(t *testing.T) {
 		t.Fatalf("Test: %v\n%+v", err, report)
 	}
 	const cell = "bios-virtio-nocloud/"
-	want := map[string][2]string{
-		"builtin/boots":      {Passed, ""},
-		"builtin/hostname":   {Passed, ""},
-		"builtin/machine-id": {Failed, "0123456789abcdef0123456789abcdef"},
-		"builtin/host-keys":  {Failed, "/etc/ssh/ssh_host_rsa_key"},
-		"builtin/build-key":  {Failed, "/root/.ssh/authorized_keys holds the build's key"},
-		"builtin/password":   {Failed, "root has a password in /etc/shadow; tester has an empty password"},
-		"builtin/history":    {Failed, "/root/.ash_history"},
-		"exits":              {Failed, "exit status 3: the reason"},
-		"too late":           {Failed, "no end within 2 s"},
-		"was killed":         {Passed, ""},
-		"gigabyte":           {Passed, ""},
-		"not a program":      {Failed, "exit status 127"},
-		"panics":             {Failed, "Kernel panic - not syncing: sysrq triggered crash"},
-		"after":              {Skipped, "not run"},
-	}
 	all := results(report)
-	for name, w := range want {
+	for name, w := range dirtyResults {
 		if got := all[cell+name]; got.Result != w[0] || !strings.Contains(got.Message, w[1]) {
 			t.Errorf("%s: %s (%s), want %s (%s)", name, got.Result, got.Message, w[0], w[1])
 		}

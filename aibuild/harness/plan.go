@@ -102,7 +102,9 @@ type Plan struct {
 	// folder. It is an overlay: it needs Image to stay where it is.
 	KeepOnFailure bool
 	// BootTimeout bounds the time from power-on to a working SSH login, and then
-	// again the time that cloud-init may take to end; zero is DefaultBootTimeout.
+	// again the time that cloud-init and systemd may take to end; zero is
+	// DefaultBootTimeout. Time for which the guest waits for a processor of this
+	// machine does not count while it boots, up to four times the timeout.
 	BootTimeout time.Duration
 	// BuildKeys are public keys (authorized_keys lines) that the build used and
 	// that must not be left in the image.

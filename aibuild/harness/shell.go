@@ -2,7 +2,6 @@ package harness
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -190,15 +189,4 @@ func packOpen(t *tar.Writer, files fs.FS, path string, h *tar.Header) error {
 	}
 	_, err = io.Copy(t, f)
 	return err
-}
-
-// firstLines splits text into lines without empty ones.
-func firstLines(b []byte) []string {
-	var lines []string
-	for line := range bytes.SplitSeq(b, []byte("\n")) {
-		if line = bytes.TrimRight(line, "\r"); len(line) > 0 {
-			lines = append(lines, string(line))
-		}
-	}
-	return lines
 }
