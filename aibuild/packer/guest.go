@@ -202,7 +202,7 @@ func (g *guest) firmware(waiting bool) (qemu.Fault, bool) {
 	}
 	old := text[:g.firmwareRead-from]
 	g.firmwareRead = from + int64(len(text))
-	g.boots += bytes.Count(text, []byte(seaBIOS)) - bytes.Count(old, []byte(seaBIOS))
+	g.boots += bytes.Count(text, []byte(biosStart)) - bytes.Count(old, []byte(biosStart))
 	if bytes.Contains(text, []byte(noBootable)) {
 		return qemu.Fault{Kind: qemu.NoBootloader, Line: noBootable}, true
 	}
@@ -212,9 +212,10 @@ func (g *guest) firmware(waiting bool) (qemu.Fault, bool) {
 	return qemu.Fault{}, false
 }
 
-// What SeaBIOS writes at each start, and when it gives up.
+// What SeaBIOS writes once at each start (its name it writes twice), and when it
+// gives up.
 const (
-	seaBIOS    = "SeaBIOS (version"
+	biosStart  = "\nBUILD: "
 	noBootable = "No bootable device."
 )
 

@@ -108,7 +108,7 @@ func TestBootLoop(t *testing.T) {
 	defer f.Close()
 	for boot := 1; boot <= manyBoots+1; boot++ {
 		// In two pieces, as the watcher may look in between.
-		for _, piece := range []string{"SeaBIOS (ver", "sion 1.16)\nBooting from Hard Disk...\n"} {
+		for _, piece := range []string{"SeaBIOS (version 1.16.2)\nBUI", "LD: gcc: 12.2\nSeaBIOS (version 1.16.2)\nBooting from Hard Disk...\n"} {
 			if _, err := f.WriteString(piece); err != nil {
 				t.Fatal(err)
 			}

@@ -16,8 +16,7 @@ const maxLine = 64 << 10
 type line struct {
 	target string
 	kind   string
-	data   []byte // fields after the kind, still escaped
-	cut    bool   // the line was longer than maxLine
+	data   []byte // fields after the kind, still escaped; cut at maxLine
 }
 
 // arg returns the unescaped i-th field after the kind, or "".
@@ -46,7 +45,7 @@ func unescape(b []byte) string {
 
 var unescaper = strings.NewReplacer("%!(PACKER_COMMA)", ",", `\n`, "\n", `\r`, "\r")
 
-// escape is what Packer does to a field. Secrets are masked in that form too.
+// escaper does to a field what Packer does. Secrets are masked in that form too.
 var escaper = strings.NewReplacer(",", "%!(PACKER_COMMA)", "\r", `\r`, "\n", `\n`)
 
 // scanner cuts the stream into lines. It is an io.Writer that never fails and
@@ -54,7 +53,6 @@ var escaper = strings.NewReplacer(",", "%!(PACKER_COMMA)", "\r", `\r`, "\n", `\n
 type scanner struct {
 	each func(line)
 	buf  []byte
-	cut  bool
 }
 
 func newScanner(each func(line)) *scanner { return &scanner{each: each} }
@@ -73,7 +71,7 @@ func (s *scanner) Write(p []byte) (int, error) {
 		} else {
 			s.hold(p[:end])
 			s.parse(s.buf)
-			s.buf, s.cut = s.buf[:0], false
+			s.buf = s.buf[:0]
 		}
 		p = p[end+1:]
 	}
@@ -83,13 +81,13 @@ func (s *scanner) Write(p []byte) (int, error) {
 func (s *scanner) flush() {
 	if len(s.buf) > 0 {
 		s.parse(s.buf)
-		s.buf, s.cut = s.buf[:0], false
+		s.buf = s.buf[:0]
 	}
 }
 
 func (s *scanner) hold(p []byte) {
 	if room := maxLine - len(s.buf); len(p) > room {
-		p, s.cut = p[:room], true
+		p = p[:room]
 	}
 	s.buf = append(s.buf, p...)
 }
@@ -107,7 +105,7 @@ func (s *scanner) parse(b []byte) {
 	if target < 0 {
 		return
 	}
-	l := line{target: string(rest[:target]), cut: s.cut}
+	l := line{target: string(rest[:target])}
 	rest = rest[target+1:]
 	if kind := bytes.IndexByte(rest, ','); kind >= 0 {
 		l.kind, l.data = string(rest[:kind]), rest[kind+1:]

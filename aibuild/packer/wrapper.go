@@ -108,8 +108,8 @@ while [ "$n" -gt 0 ]; do
 	-serial|--serial)
 		if [ -z "$has_serial" ]; then
 			case $a in
+			null|file:/dev/null) a=chardev:aibuild-serial; how=aibuild; extra="file,id=aibuild-serial,path=$serial" ;;
 			file:*) how=${a#file:} ;;
-			null) a=chardev:aibuild-serial; how=aibuild; extra="file,id=aibuild-serial,path=$serial" ;;
 			stdio) a=chardev:aibuild-stdio; how=aibuild; extra="stdio,id=aibuild-stdio,signal=off,logfile=$serial" ;;
 			chardev:*) chardev=${a#chardev:}; how="!the template's chardev $chardev is not a file" ;;
 			*) how="!the template sends its serial line to $a" ;;

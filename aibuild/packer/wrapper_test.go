@@ -38,6 +38,7 @@ func TestWrapper(t *testing.T) {
 		{"own serial file", "", "-drive x -serial file:/l/s.log -serial null", "-drive x -serial file:/l/s.log -serial null " + bios + monitor, "/l/s.log", false},
 		{"relative serial file", "", "-drive x -serial file:s.log", "-drive x -serial file:s.log " + bios + monitor, "PWD/s.log", false},
 		{"thrown away", "", "-drive x -serial null", "-drive x -serial chardev:aibuild-serial -chardev file,id=aibuild-serial,path=DIR/console,,x/serial.log " + bios + monitor, "aibuild", false},
+		{"thrown away by file", "", "-drive x -serial file:/dev/null", "-drive x -serial chardev:aibuild-serial -chardev file,id=aibuild-serial,path=DIR/console,,x/serial.log " + bios + monitor, "aibuild", false},
 		{"to stdio", "", "-drive x -serial stdio", "-drive x -serial chardev:aibuild-stdio -chardev stdio,id=aibuild-stdio,signal=off,logfile=DIR/console,,x/serial.log " + bios + monitor, "aibuild", false},
 		{"to a chardev file", "", "-drive x -chardev file,path=/l/c.log,id=c0 -serial chardev:c0", "-drive x -chardev file,path=/l/c.log,id=c0 -serial chardev:c0 " + bios + monitor, "/l/c.log", false},
 		{"to a chardev with log", "", "-drive x -serial chardev:c0 -chardev pty,id=c0,logfile=/l/p.log", "-drive x -serial chardev:c0 -chardev pty,id=c0,logfile=/l/p.log " + bios + monitor, "/l/p.log", false},
