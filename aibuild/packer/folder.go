@@ -20,13 +20,13 @@ const maxSocketDir = 70
 
 // folder is what one run of Packer works in.
 type folder struct {
-	work   string // Job.WorkDir, absolute
-	run    string // everything but the image; removed at the end
-	cwd    string // the copy of the definition; Packer's working folder
-	tmp    string // for Packer's temporary files and all sockets
-	output string // offered to the template as output_directory
-	made   bool   // work was made by us
-	short  bool   // tmp is outside of run
+	work   string   // Job.WorkDir, absolute
+	run    string   // everything but the image; removed at the end
+	cwd    string   // the copy of the definition; Packer's working folder
+	tmp    string   // for Packer's temporary files and all sockets
+	output string   // offered to the template as output_directory
+	made   bool     // work was made by us
+	handle *os.File // of tmp where that is named by it
 }
 
 // newFolder lays out the work folder and copies the definition into it, so that
@@ -52,11 +52,16 @@ func newFolder(workDir, definition string) (*folder, error) {
 
 func (f *folder) fill(definition string) error {
 	if len(f.tmp) > maxSocketDir {
-		tmp, err := os.MkdirTemp("", "aibuild-packer-")
+		// A short name that leaves nothing behind, even after kill -9, as a
+		// folder in /tmp would: our own handle of the folder.
+		dir, err := os.Open(f.tmp)
 		if err != nil {
 			return fmt.Errorf("folder for sockets: %w", err)
 		}
-		f.tmp, f.short = tmp, true
+		f.handle, f.tmp = dir, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), dir.Fd())
+		if _, err := os.Stat(f.tmp); err != nil {
+			return fmt.Errorf("the work folder's name is too long for sockets, and %w; use a shorter one", err)
+		}
 	}
 	var err error
 	if f.cwd, err = mirror(definition, filepath.Join(f.run, "src")); err != nil {
@@ -68,8 +73,9 @@ func (f *folder) fill(definition string) error {
 // remove takes away all but the image.
 func (f *folder) remove() error {
 	err := os.RemoveAll(f.run)
-	if f.short {
-		err = errors.Join(err, os.RemoveAll(f.tmp))
+	if f.handle != nil {
+		err = errors.Join(err, f.handle.Close())
+		f.handle = nil
 	}
 	return err
 }
