@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -100,9 +101,20 @@ func TestStageAndMove(t *testing.T) {
 	if found, err := site.List(ctx, publish.Build); len(found) > 0 || err != nil {
 		t.Errorf("a stage is listed: %v, %v", found, err)
 	}
-	put(t, site, id, staged)
+	// A try that fails does not cost the image.
+	it := item(id, staged)
+	it.Data = map[string][]byte{"definition.tar": []byte("tar")}
+	it.Files["evidence/serial.log"] = imageFile(t, 1)
+	it.Finish = func(publish.Sums) (map[string][]byte, error) { return nil, errors.New("no database") }
+	if _, err := site.Put(ctx, it); err == nil || !strings.Contains(err.Error(), "no database") {
+		t.Errorf("Put = %v", err)
+	}
+	it.Finish = nil
+	if _, err := site.Put(ctx, it); err != nil {
+		t.Fatal(err)
+	}
 	same(t, before, filepath.Join(root, "images/build", name, id, name+".qcow2"))
-	if got := files(t, root); len(got) != 2 {
+	if got := files(t, root); len(got) != 4 {
 		t.Errorf("published %v; rubbish was not listed", got)
 	}
 	moved := filepath.Join(root, "moved")
@@ -110,7 +122,7 @@ func TestStageAndMove(t *testing.T) {
 	if before, err = os.Stat(moved); err != nil {
 		t.Fatal(err)
 	}
-	it := item(newID(t), moved)
+	it = item(newID(t), moved)
 	it.Move = true
 	if _, err := site.Put(ctx, it); err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ type Site struct {
 	server *server // nil for a local root
 
 	mu     sync.Mutex
-	stages map[string]string // what Stage made: uuid to hidden folder
+	stages map[string]string // what Stage made: name/uuid to hidden folder
 }
 
 // Open opens the web root. Over SFTP it connects, so that a wrong key shows at once; later calls connect again when the

@@ -59,7 +59,7 @@ func (s *Site) Stage(ctx context.Context, name, uuid string) (dir string, err er
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if part := s.stages[uuid]; part != "" {
+	if part := s.stages[name+"/"+uuid]; part != "" {
 		return s.local.full(part), nil
 	}
 	folder := path.Join(top, Build, name)
@@ -70,7 +70,7 @@ func (s *Site) Stage(ctx context.Context, name, uuid string) (dir string, err er
 	if err := s.local.mkdir(part); err != nil {
 		return "", fmt.Errorf("stage: %w", err)
 	}
-	s.stages[uuid] = part
+	s.stages[name+"/"+uuid] = part
 	return s.local.full(part), nil
 }
 
@@ -79,24 +79,30 @@ func (s *Site) Unstage(name, uuid string) error {
 	if err := checkImage(Build, name, uuid); err != nil {
 		return err
 	}
-	if part := s.takeStage(uuid); part != "" {
+	if part := s.takeStage(name, uuid); part != "" {
 		return s.local.removeAll(part)
 	}
 	return nil
 }
 
-func (s *Site) takeStage(uuid string) string {
+func (s *Site) takeStage(name, uuid string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	part := s.stages[uuid]
-	delete(s.stages, uuid)
+	part := s.stages[name+"/"+uuid]
+	delete(s.stages, name+"/"+uuid)
 	return part
+}
+
+func (s *Site) giveStageBack(name, uuid, part string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stages[name+"/"+uuid] = part
 }
 
 // Put puts an image into images/build/NAME/UUID and gives the digests of Item.Image. The folder appears by one rename,
 // with everything synced before. When it is there already with the same image, Put changes nothing and gives the digests;
 // with another, it fails with *Exists. The error is a *NoSpace when the file system is too full. Whatever fails, nothing is
-// left in the web root.
+// left in the web root - but the folder of Stage, as its image may have cost hours: Put can be called again with it.
 func (s *Site) Put(ctx context.Context, item Item) (Sums, error) {
 	files, err := item.expand()
 	if err != nil {
@@ -107,8 +113,8 @@ func (s *Site) Put(ctx context.Context, item Item) (Sums, error) {
 		return Sums{}, err
 	}
 	defer done()
-	p := &put{Item: item, site: s, tree: t, files: files, sums: map[string]string{}, part: s.takeStage(item.UUID)}
-	if p.part == "" {
+	p := &put{Item: item, site: s, tree: t, files: files, sums: map[string]string{}, part: s.takeStage(item.Name, item.UUID)}
+	if p.ours = p.part != ""; !p.ours {
 		p.part = path.Join(top, Build, item.Name, partName(item.UUID))
 	}
 	sums, err := p.do(ctx)
@@ -116,7 +122,11 @@ func (s *Site) Put(ctx context.Context, item Item) (Sums, error) {
 		// Asked before the cleanup, which makes room again.
 		err = fmt.Errorf("put %s %s: %w", item.Name, item.UUID, s.explain(ctx, err, p.need))
 	}
-	if !p.placed {
+	switch {
+	case p.placed:
+	case p.ours && err != nil:
+		s.giveStageBack(item.Name, item.UUID, p.part)
+	default:
 		err = errors.Join(err, s.cleanup(ctx, func(t *tree) error { return t.removeAll(p.part) }))
 	}
 	if err != nil {
@@ -131,6 +141,7 @@ type put struct {
 	site   *Site
 	tree   *tree
 	part   string            // the hidden folder
+	ours   bool              // it is Stage's, and may hold what an earlier try brought there
 	files  map[string]string // Item.Files without folders
 	sums   map[string]string // SHA-256 of what lies in part
 	moved  []string          // sources that were linked and may go
@@ -196,8 +207,8 @@ func (p *put) same(ctx context.Context) (Sums, error) {
 
 // room asks for the space of what has to be copied, before anything is.
 func (p *put) room() error {
-	for _, source := range p.files {
-		if _, inside := p.staged(source); inside {
+	for name, source := range p.files {
+		if p.staged(name, source) {
 			continue
 		}
 		info, err := os.Stat(source)
@@ -212,12 +223,9 @@ func (p *put) room() error {
 	return p.site.enough(p.tree, p.need)
 }
 
-// staged gives the name of a source that lies in the hidden folder already.
-func (p *put) staged(source string) (name string, inside bool) {
-	if p.tree.root == nil {
-		return "", false
-	}
-	return strings.CutPrefix(filepath.ToSlash(source), p.tree.full(p.part)+"/")
+// staged says that a file lies where it belongs in the hidden folder already.
+func (p *put) staged(name, source string) bool {
+	return p.tree.root != nil && filepath.ToSlash(source) == p.tree.full(path.Join(p.part, name))
 }
 
 // fill brings every file into the hidden folder.
@@ -246,13 +254,28 @@ func (p *put) fill(ctx context.Context) (image Sums, err error) {
 		if err := p.tree.under(p.part, path.Dir(name)); err != nil {
 			return image, err
 		}
-		if err := p.tree.write(path.Join(p.part, name), p.Data[name]); err != nil {
+		if err := p.write(name, p.Data[name]); err != nil {
 			return image, err
 		}
 		p.sums[name] = sumOf(p.Data[name])
 	}
 	delete(p.sums, journal)
-	return image, p.tree.write(path.Join(p.part, sumsFile), formatSums(p.sums))
+	return image, p.write(sumsFile, formatSums(p.sums))
+}
+
+func (p *put) write(name string, data []byte) error {
+	if err := p.clear(name); err != nil {
+		return err
+	}
+	return p.tree.write(path.Join(p.part, name), data)
+}
+
+// clear removes what an earlier try brought.
+func (p *put) clear(name string) error {
+	if !p.ours {
+		return nil
+	}
+	return p.tree.removeAll(path.Join(p.part, name))
 }
 
 // finish asks for the files that need the image's digests.
@@ -285,13 +308,11 @@ func (p *put) finish(image Sums) error {
 // bring takes or copies one file, and digests it in the same read.
 func (p *put) bring(ctx context.Context, name, source string, progress func(done, total int64)) (Sums, error) {
 	place := path.Join(p.part, name)
-	if staged, inside := p.staged(source); inside {
-		if staged != name {
-			if err := p.tree.rename(path.Join(p.part, staged), place); err != nil {
-				return Sums{}, err
-			}
-		}
+	if p.staged(name, source) {
 		return p.adopt(ctx, place, progress)
+	}
+	if err := p.clear(name); err != nil {
+		return Sums{}, err
 	}
 	if p.Move && p.tree.root != nil && p.linkIn(source, place) == nil {
 		p.moved = append(p.moved, source)
