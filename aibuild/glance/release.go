@@ -18,7 +18,9 @@ import (
 // those of other images whose state changed. The error joins a *ClusterError
 // for each cluster that failed; the others are released all the same. An image
 // older than the visible one is refused (ErrBackwards), a revoked one, too
-// (ErrRevoked), and bytes that are not those of the record (ErrDigest).
+// (ErrRevoked), and bytes that are not those of the record (ErrDigest). Where
+// only a rule refuses, the target is Failed, but OnState hears nothing of it,
+// as the image stays in the cluster what it was.
 func (r Releaser) Release(ctx context.Context, img Image, clusters []string) ([]Target, error) {
 	return r.job().putInPlace(ctx, img, forward, clusters)
 }
@@ -188,6 +190,9 @@ func (s *session) drop(ctx context.Context, extra images.Image) error {
 func (j *job) giveUp(ctx context.Context, cluster string, img Image, p placement, err error) Target {
 	t := Target{Cluster: cluster, Name: img.Name, ImageUUID: img.UUID, GlanceID: p.uploaded, State: Failed}
 	t.Error = err.Error()
+	if p.uploaded == "" && errors.Is(err, ErrRefused) && !errors.Is(err, ErrDigest) {
+		return j.stamp(t) // a rule said no before anything was done: no state has changed
+	}
 	if p.uploaded != "" {
 		if undone := j.discard(ctx, cluster, p.uploaded); undone != nil {
 			t.Error += "; image " + p.uploaded + " stays, the next release uses it: " + undone.Error()

@@ -62,10 +62,12 @@ func TestRelease(t *testing.T) {
 	for _, cluster := range both {
 		s.wantImages(t, cluster, &second, first)
 	}
-	_, err := r.Release(t.Context(), first, both)
+	r.OnState = func(target Target) { t.Errorf("a refusal changed %+v", target) }
+	refused, err := r.Release(t.Context(), first, both)
 	if !errors.Is(err, ErrBackwards) || !errors.Is(err, ErrRefused) {
 		t.Errorf("release of an older image = %v; want ErrBackwards", err)
 	}
+	wantStates(t, refused, "alpha failed", "beta failed")
 	s.wantImages(t, alpha, &second, first)
 }
 

@@ -145,8 +145,8 @@ func (s *session) compare(copies, mine []images.Image, w Expect) Target {
 }
 
 // stamp sets the time of a target that is an observation, not a change.
-func (s *session) stamp(t Target) Target {
-	t.At = s.Now().UTC()
+func (j *job) stamp(t Target) Target {
+	t.At = j.Now().UTC()
 	return t
 }
 
