@@ -9,8 +9,9 @@
 //
 // # What is where
 //
-// images/build/NAME/UUID/ holds the files of Put and SHA256SUMS. images/release/NAME/UUID/ holds hard links to them (all but
-// manifest.json, the journal), what Promote adds, and its own SHA256SUMS, which sha256sum -c reads. images/release/NAME/latest
+// images/build/NAME/UUID/ holds the files of Put and SHA256SUMS, which lists all that is final. images/release/NAME/UUID/ holds hard links to them (all but
+// manifest.json, the journal), what Promote adds, and its own SHA256SUMS, which sha256sum -c reads. The journal and image.json have
+// no digest: WriteFile replaces them while the image lives. images/release/NAME/latest
 // is a link to the newest UUID there; as UUIDv7 sorts by time it only moves forward, and goes back only when Retract takes
 // the newest away. Folders and files are world-readable (0755, 0644).
 //

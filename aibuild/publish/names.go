@@ -14,7 +14,8 @@ import (
 const (
 	top      = "images"
 	sumsFile = "SHA256SUMS"
-	journal  = "manifest.json" // changes while the image lives, so it has no digest and is not released
+	journal  = "manifest.json" // in images/build; it changes while the image lives, so it has no digest and is not released
+	story    = "image.json"    // in images/release; it changes as the image goes on its way, so it has no digest either
 	latest   = "latest"
 	lockFile = ".lock"
 )

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 )
 
 // Promote makes an image of images/build appear in images/release too: by hard links, so that its bytes are neither read nor
-// copied, with extra (such as image.json; names to content) and SHA256SUMS beside them. Then latest moves forward to the
+// copied, with extra (names to content, such as image.json, which has no digest) and SHA256SUMS beside them. Then latest moves forward to the
 // newest image. Repeating it adds what is missing and replaces what differs in extra. The error is ErrNotFound without the
 // image in images/build, and *Exists when images/release has other bytes.
 func (s *Site) Promote(ctx context.Context, name, uuid string, extra map[string][]byte) error {
@@ -111,7 +112,7 @@ func (p *promotion) fresh(ctx context.Context) (err error) {
 		if err := p.tree.write(path.Join(part, file), p.extra[file]); err != nil {
 			return err
 		}
-		p.sums[file] = sumOf(p.extra[file])
+		p.digested(file)
 	}
 	if err := p.tree.write(path.Join(part, sumsFile), formatSums(p.sums)); err != nil {
 		return err
@@ -147,18 +148,28 @@ func (p *promotion) refresh(ctx context.Context) error {
 		return err
 	}
 	for file, data := range p.extra {
-		if p.sums[file] == sumOf(data) && p.tree.exists(path.Join(p.target(), file)) {
-			continue
-		}
-		if err := p.tree.replace(p.folder(), path.Join(p.target(), file), data); err != nil {
+		old, err := p.tree.read(path.Join(p.target(), file), maxSmall)
+		if err != nil && !missing(err) {
 			return err
 		}
-		p.sums[file] = sumOf(data)
+		if err != nil || !bytes.Equal(old, data) {
+			if err := p.tree.replace(p.folder(), path.Join(p.target(), file), data); err != nil {
+				return err
+			}
+		}
+		p.digested(file)
 	}
 	if maps.Equal(p.sums, there) {
 		return nil
 	}
 	return p.tree.replace(p.folder(), path.Join(p.target(), sumsFile), formatSums(p.sums))
+}
+
+// digested notes the digest of a file of extra.
+func (p *promotion) digested(file string) {
+	if file != story {
+		p.sums[file] = sumOf(p.extra[file])
+	}
 }
 
 // each calls link for every file of images/build that belongs into images/release.
@@ -174,7 +185,7 @@ func (p *promotion) each(ctx context.Context, below string, link func(file strin
 		file := path.Join(below, entry.Name())
 		_, replaced := p.extra[file]
 		switch {
-		case strings.HasPrefix(entry.Name(), ".") || file == journal || file == sumsFile || replaced:
+		case strings.HasPrefix(entry.Name(), ".") || file == journal || file == story || file == sumsFile || replaced:
 		case entry.IsDir():
 			err = p.each(ctx, file, link)
 		case !entry.Mode().IsRegular():

@@ -48,8 +48,8 @@ func (s *Site) ReadFile(ctx context.Context, f File) ([]byte, error) {
 	return data, notFound("read", f.path(), err)
 }
 
-// WriteFile writes or replaces a small file of an image that is there, atomically and durably. It is for manifest.json, which
-// SHA256SUMS leaves out; a file that SHA256SUMS lists is refused.
+// WriteFile writes or replaces a small file of an image that is there, atomically and durably. It is for manifest.json in
+// images/build and image.json in images/release, which SHA256SUMS leaves out; a file that SHA256SUMS lists is refused.
 func (s *Site) WriteFile(ctx context.Context, f File, data []byte) error {
 	if err := f.check(); err != nil {
 		return err
