@@ -85,7 +85,7 @@ chmod 700 "$system/root" "$system/root/.ssh"
 ln -s ../bin "$system/usr/bin"
 ln -s ../sbin "$system/usr/sbin"
 ln -s ../bin/busybox "$system/sbin/init"
-for p in dropbear dropbearkey sfdisk partx resize2fs mke2fs; do program "$p" sbin; done
+for p in blkid dropbear dropbearkey sfdisk partx resize2fs mke2fs; do program "$p" sbin; done
 program scp bin # Packer uploads its scripts with scp -t
 cp -r "$here/system/." "$system/"
 chmod 600 "$system/etc/shadow"
