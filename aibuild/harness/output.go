@@ -9,10 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// What is kept of a case's output: its beginning and its end.
+// What is kept of a case's output: its beginning and its end. The end is short
+// because busybox's tail moves all of it for every 8 KiB that it reads.
 const (
 	keepHead = 256 << 10
-	keepTail = 64 << 10
+	keepTail = 16 << 10
 )
 
 // capture keeps the beginning and the end of what is written to it, in constant
