@@ -79,10 +79,10 @@ func (w *world) privateDSN(ctx context.Context, log hclog.Logger) (string, error
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(data, "db")
+	dir := data
 	if !w.said {
 		w.said = true
-		fmt.Fprintf(w.stderr, "aibuild: using the private database in %s (AIBUILD_DSN names another)\n", dir)
+		fmt.Fprintf(w.stderr, "aibuild: using the private database in %s/db (AIBUILD_DSN names another)\n", dir)
 	}
 	db, err := privatedb.Open(ctx, privatedb.Config{Dir: dir, Log: log.Named("privatedb")})
 	if errors.Is(err, process.ErrNotFound) {

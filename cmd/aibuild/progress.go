@@ -25,10 +25,15 @@ type screen struct {
 	terminal bool
 	started  time.Time
 
-	bar      *progressbar.ProgressBar
-	title    string // of what moves
-	percent  int64  // last told
-	lastTold time.Time
+	bar   *progressbar.ProgressBar
+	title string            // of the bar
+	told  map[string]*share // of what moves, by its title
+}
+
+// share is how much of something was told, and when.
+type share struct {
+	percent int64
+	at      time.Time
 }
 
 func (s *screen) show(e aibuild.Event) {
@@ -54,22 +59,30 @@ func (s *screen) line(e aibuild.Event, text string) {
 }
 
 func (s *screen) bytes(e aibuild.Event) {
-	if e.Text != s.title {
-		s.clear()
-		s.title, s.percent, s.lastTold = e.Text, -1, e.At
-	}
 	if s.terminal {
 		s.draw(e)
 		return
 	}
+	last := s.told[e.Text]
+	if last == nil || e.Done == 0 {
+		if s.told == nil {
+			s.told = map[string]*share{}
+		}
+		last = &share{at: e.At}
+		s.told[e.Text] = last
+	}
 	percent := e.Done * 100 / e.Total
-	if percent/10 > s.percent/10 && percent > 0 || e.At.Sub(s.lastTold) >= 30*time.Second {
-		s.percent, s.lastTold = percent, e.At
+	if percent/10 > last.percent/10 || e.At.Sub(last.at) >= 30*time.Second {
+		last.percent, last.at = percent, e.At
 		s.line(e, fmt.Sprintf("%s: %d %% of %s", e.Text, percent, size(e.Total)))
 	}
 }
 
 func (s *screen) draw(e aibuild.Event) {
+	if e.Text != s.title {
+		s.clear()
+		s.title = e.Text
+	}
 	if s.bar == nil {
 		s.bar = progressbar.NewOptions64(e.Total, progressbar.OptionSetWriter(s.out), progressbar.OptionSetDescription(e.Text),
 			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
