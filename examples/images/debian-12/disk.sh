@@ -13,7 +13,7 @@ root=$work/root raw=$work/disk.raw
 mkdir "$root"
 tar -C "$root" --numeric-owner -xf "$tar"
 
-printf '%s\n' 'LABEL=debian-root / ext4 errors=remount-ro,discard 0 1' 'LABEL=ESP /boot/efi vfat umask=0077,nofail 0 1' >"$root/etc/fstab"
+printf '%s\n' 'LABEL=debian-root / ext4 errors=remount-ro,discard 0 1' 'LABEL=ESP /boot/efi vfat umask=0077,nofail,x-systemd.device-timeout=5min 0 1' >"$root/etc/fstab"
 echo debian >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 debian\n' >"$root/etc/hosts"
 : >"$root/etc/machine-id"
