@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/guestos/aibuild/aibuild/process"
+)
+
+const mebibyte = 1 << 20
+
+// highWater is the most memory (bytes resident) that a process has had. Unlike
+// the kernel's ru_maxrss it counts neither its parent's nor its children's.
+func highWater(pid string) (int64, error) {
+	kib, err := field("/proc/"+pid+"/status", "VmHWM:")
+	return kib << 10, err
+}
+
+// bytesRead is how much this process has asked the system to read.
+func bytesRead() (int64, error) { return field("/proc/self/io", "rchar:") }
+
+// bytesWritten is how much this process has asked the system to write.
+func bytesWritten() (int64, error) { return field("/proc/self/io", "wchar:") }
+
+func field(path, name string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for text := range strings.Lines(string(b)) {
+		if f := strings.Fields(text); len(f) > 1 && f[0] == name {
+			return strconv.ParseInt(f[1], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no %s", path, name)
+}
+
+// watched runs a program and also gives the most memory that it had, without
+// its children.
+func watched(ctx context.Context, c process.Cmd) (*process.Result, int64, error) {
+	p, err := c.Start(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var most int64
+	for {
+		select {
+		case <-p.Done():
+			res, err := p.Wait()
+			if err == nil && most == 0 {
+				err = errors.New("its memory was never seen")
+			}
+			return res, most, err
+		case <-tick.C:
+			// A process that is ending has no memory any more.
+			if now, err := highWater(strconv.Itoa(p.Pid())); err == nil {
+				most = max(most, now)
+			}
+		}
+	}
+}
+
+// running lists the processes whose command line holds text.
+func running(text string) ([]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	self := strconv.Itoa(os.Getpid())
+	var pids []string
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		pid := filepath.Base(filepath.Dir(file))
+		if err == nil && pid != self && strings.Contains(string(b), text) { // an error: it has ended
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// cpuOf is the processor time of all processes whose command line holds text,
+// and of their children that have ended.
+func cpuOf(text string) (time.Duration, error) {
+	pids, err := running(text)
+	if err != nil {
+		return 0, err
+	}
+	if len(pids) == 0 {
+		return 0, fmt.Errorf("no process with %s in its command line", text)
+	}
+	const hertz = 100 // USER_HZ, which the kernel shows to programs on every architecture
+	var ticks int64
+	for _, pid := range pids {
+		b, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			continue // it has ended
+		}
+		_, after, _ := strings.Cut(string(b), ") ")
+		f := strings.Fields(after)
+		if len(f) < 15 {
+			return 0, fmt.Errorf("/proc/%s/stat: too short", pid)
+		}
+		for _, text := range f[11:15] {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * time.Second / hertz, nil
+}
