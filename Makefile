@@ -41,7 +41,7 @@ test: ## every test, against real servers; nothing is skipped
 test-slow: ## the Debian 12 image, built, tested and released (about 15 minutes without KVM)
 	@.ci/deps slow
 	@$(MAKE) --no-print-directory build
-	@AIBUILD_SLOW=1 .ci/test -- ./examples/slow/...
+	@GOFLAGS=-tags=slow .ci/test run TestSlow -- ./cmd/aibuild
 
 check: ## vet, staticcheck and the tests that need no server: under a minute
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: gofmt would change these files; run make fmt' >&2; exit 1; }

@@ -70,7 +70,8 @@ func (l *lab) up() error {
 		return err
 	}
 	l.dir = dir
-	if out, err := l.stack("up"); err != nil {
+	// --while: a test that is killed takes its servers with it.
+	if out, err := l.stack("up", "--while", strconv.Itoa(os.Getpid())); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	out, err := exec.Command("bash", "-c", `eval "$("$0" --state "$1" env)"; env -0`, stackScript(), filepath.Join(dir, "stack")).Output()
