@@ -20,8 +20,8 @@ import (
 type order struct {
 	Root, File, Name, UUID string // put
 
-	CloudsFile string // release
-	Image      glance.Image
+	CloudsFile string // release, with File and Name
+	Sums       publish.Sums
 	Clusters   []string
 }
 
@@ -89,6 +89,6 @@ func (o order) put(ctx context.Context) error {
 }
 
 func (o order) release(ctx context.Context) error {
-	_, err := glance.Releaser{CloudsFile: o.CloudsFile}.Release(ctx, o.Image, o.Clusters)
+	_, err := glance.Releaser{CloudsFile: o.CloudsFile}.Release(ctx, newImage(o.Name, o.File, o.Sums), o.Clusters)
 	return err
 }

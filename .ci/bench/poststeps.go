@@ -23,7 +23,7 @@ func poststepsPart(ctx context.Context, b *bench) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	site, err := publish.Open(ctx, publish.Config{Root: b.path("poststeps")})
+	site, err := b.site(ctx, "poststeps")
 	if err != nil {
 		return nil, err
 	}

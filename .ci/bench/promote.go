@@ -17,7 +17,7 @@ func promotePart(ctx context.Context, b *bench) ([]line, error) {
 	if err := sparseFile(source); err != nil {
 		return nil, err
 	}
-	site, err := publish.Open(ctx, publish.Config{Root: b.path("promote")})
+	site, err := b.site(ctx, "promote")
 	if err != nil {
 		return nil, err
 	}

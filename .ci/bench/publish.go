@@ -79,6 +79,15 @@ func (b *bench) publishLeast(ctx context.Context, d digestTool, source string) (
 	return max(t.slowest, perCore(cpu)), max(t.slowest, md5.Duration, perCore(cpu+md5.CPU)), os.Remove(target)
 }
 
+// site is a web root of its own.
+func (b *bench) site(ctx context.Context, name string) (*publish.Site, error) {
+	root := b.path(name)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, err
+	}
+	return publish.Open(ctx, publish.Config{Root: root})
+}
+
 // publishOurs puts the file, and says how many blocks the copy has for each of
 // the source's.
 func (b *bench) publishOurs(ctx context.Context, source string) (took, float64, error) {

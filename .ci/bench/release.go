@@ -109,13 +109,13 @@ func (b *bench) createBoth(ctx context.Context, source string) (least, inTurn ti
 }
 
 func (b *bench) releaseOnce(ctx context.Context, source string, sums publish.Sums) (took, error) {
-	img := newImage("bench-ours", source, sums)
-	t, err := b.inChild(ctx, "release", order{CloudsFile: b.clouds, Image: img, Clusters: clusters()})
+	const name = "bench-ours"
+	t, err := b.inChild(ctx, "release", order{CloudsFile: b.clouds, File: source, Name: name, Sums: sums, Clusters: clusters()})
 	if err != nil {
 		return t, err
 	}
 	for _, cluster := range clusters() {
-		if err := b.deleteImages(ctx, cluster, img.Name); err != nil {
+		if err := b.deleteImages(ctx, cluster, name); err != nil {
 			return t, err
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	missed  = "MISSED"
 	tooFew  = "over, too few samples"
 	told    = "for information"
+	unknown = "NOT MEASURED"
 )
 
 // enough samples for a miss.
@@ -38,6 +39,8 @@ func (l line) verdict() string {
 	lo, hi := interval(l.samples)
 	m := median(l.samples)
 	switch {
+	case len(l.samples) == 0:
+		return unknown
 	case l.bound == 0:
 		return told
 	case m <= l.bound:
@@ -57,6 +60,9 @@ func (l line) String() string {
 }
 
 func (l line) figure(v float64) string {
+	if math.IsNaN(v) {
+		return "-"
+	}
 	format := "%.3g %s"
 	if l.unit == "x" {
 		format = "%.3f %s"

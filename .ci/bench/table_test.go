@@ -13,6 +13,7 @@ func TestVerdict(t *testing.T) {
 		"all over":            {line{samples: []float64{3, 4, 5, 6, 7}, bound: 2}, missed},
 		"all over, but four":  {line{samples: []float64{3, 4, 5, 6}, bound: 2}, tooFew},
 		"one, exact":          {line{samples: []float64{3}, bound: 2, exact: true}, missed},
+		"nothing":             {line{bound: 2}, unknown},
 		"no bound":            {line{samples: []float64{3}}, told},
 		"outliers are no bar": {line{samples: ten, bound: 1.5}, missed},
 		"interval reaches it": {line{samples: ten, bound: 2}, unclear},
