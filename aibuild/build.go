@@ -228,7 +228,7 @@ func (b *building) record(sums publish.Sums, changes string) lineage.Record {
 			Format: c.Output.Format, Compress: c.Output.Compress,
 			Size: sums.Size, Allocated: sums.Allocated, VirtualSize: b.header.VirtualSize,
 			SHA256: sums.SHA256, SHA512: sums.SHA512, MD5: sums.MD5,
-			Commit: c.rev.Commit, Dirty: c.rev.Dirty, Ref: p.ref(c),
+			Commit: c.rev.name(), Dirty: c.rev.Dirty, Ref: p.ref(c),
 			BuildDigest: c.Digests.Build, TestDigest: c.Digests.Test, ReleaseDigest: c.Digests.Release,
 			SourceURL: b.src.FromISO, SourceSHA256: b.src.SHA256,
 			User: c.Test.User, Memory: c.Test.Memory,
@@ -254,7 +254,7 @@ func (b *building) changes(ctx context.Context) (string, error) {
 	}
 	since := ""
 	if last, err := b.p.Find(ctx, c.Name); err == nil {
-		since = last.Artifact().Commit
+		since = strings.TrimSuffix(last.Artifact().Commit, dirtySuffix)
 	}
 	text, err := messages(ctx, c.dir, since)
 	if err != nil {

@@ -20,6 +20,17 @@ type revision struct {
 	Project string // path of the remote, such as group/images
 }
 
+// dirtySuffix marks the commit of a tree that was changed after it.
+const dirtySuffix = "-dirty"
+
+// name is the commit for the record.
+func (r revision) name() string {
+	if r.Dirty && r.Commit != "" {
+		return r.Commit + dirtySuffix
+	}
+	return r.Commit
+}
+
 type gitTool struct{ dir string }
 
 // run gives git's output without the final newline. safe.directory: the

@@ -30,6 +30,7 @@ type run struct {
 	def     *checkout
 	records []lineage.Record // recorded before there was a manifest
 	made    *Image           // the image, where this run has made it before
+	dir     string           // of the definition, as it was named
 	done    func()           // removes the sign that this process works on the run
 }
 
@@ -46,7 +47,7 @@ func (p *Pipeline) begin(ctx context.Context, o BuildOptions) (*run, error) {
 	if err := policy.CheckSettings(def.Definition); err != nil {
 		return nil, err
 	}
-	r := &run{p: p, id: o.RunID, def: def, done: func() {}}
+	r := &run{p: p, id: o.RunID, def: def, dir: o.Dir, done: func() {}}
 	if r.id == "" {
 		if r.id, err = newRunID(); err != nil {
 			return nil, err
@@ -140,11 +141,10 @@ func (p *Pipeline) recordEnd(ctx context.Context, r *run, img *Image, record lin
 
 // fail says how to go on: from the stored image when there is one.
 func (r *run) fail(img *Image, stage string, err error) *Error {
-	next := "aibuild retry " + r.id
 	if img != nil && stage != StageBuild {
-		next += " --from " + stage
+		return fail(stage, err, "aibuild retry "+img.UUID+" --from "+stage)
 	}
-	return fail(stage, err, next)
+	return fail(stage, err, "aibuild retry "+r.id+" "+r.dir)
 }
 
 func endState(e *Error) string {
@@ -189,8 +189,8 @@ func (p *Pipeline) Run(ctx context.Context, o RunOptions) (*Image, error) {
 func (p *Pipeline) proceed(ctx context.Context, r *run, img *Image, from string, o RunOptions) (string, error) {
 	stage := from
 	for _, stage = range stages[slices.Index(stages, from):] {
-		if stage == StageRelease && !p.wantsRelease(img, o) {
-			return StagePublish, nil
+		if stop, err := p.stopsBefore(stage, img, o); stop || err != nil {
+			return stage, err
 		}
 		if err := p.enter(ctx, r, img, stage); err != nil {
 			return stage, err
@@ -211,8 +211,21 @@ func (p *Pipeline) proceed(ctx context.Context, r *run, img *Image, from string,
 	return stage, nil
 }
 
-func (p *Pipeline) wantsRelease(img *Image, o RunOptions) bool {
-	return len(o.Clusters) > 0 || len(img.Definition.Release.Clusters) > 0
+// stopsBefore says whether a run goes no further: images of refs that may not
+// release stop after their tests, and not every image is for a cluster.
+func (p *Pipeline) stopsBefore(stage string, img *Image, o RunOptions) (bool, error) {
+	if stage == StageTest {
+		return false, nil
+	}
+	policy, err := p.policy(img.Built().Project)
+	if err != nil {
+		return false, err
+	}
+	if ref := img.Artifact().Ref; !policy.MayRelease(ref) {
+		p.say(stage, img, "stopped before "+stage+": images of "+ref+" stop after their tests (release.refs of the project)")
+		return true, nil
+	}
+	return stage == StageRelease && len(o.Clusters)+len(img.Definition.Release.Clusters) == 0, nil
 }
 
 // enter records that the run has come to a stage.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/guestos/aibuild/aibuild/privatedb"
 	"github.com/guestos/aibuild/aibuild/process"
 	"github.com/guestos/aibuild/aibuild/qemu"
@@ -147,6 +149,17 @@ func (b *bench) qemu() qemu.Tool     { return qemu.Tool{CacheDir: b.path("cache"
 // program runs a program to its end.
 func (b *bench) program(ctx context.Context, name string, args ...string) (*process.Result, error) {
 	return process.Cmd{Path: name, Args: args, Dir: b.dir}.Run(ctx)
+}
+
+// atOnce runs programs at the same time and gives the time until the last ended.
+func (b *bench) atOnce(ctx context.Context, programs ...process.Cmd) (time.Duration, error) {
+	group, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	for _, c := range programs {
+		group.Go(func() error { _, err := c.Run(ctx); return err })
+	}
+	err := group.Wait()
+	return time.Since(start), err
 }
 
 // command is aibuild itself, with all it writes in our folder.
