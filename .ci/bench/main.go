@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -72,8 +73,10 @@ func run(ctx context.Context) int {
 	if err != nil {
 		return report(err)
 	}
+	busy := load()
 	lines, err := b.measure(ctx, chosen)
 	printTable(os.Stdout, lines)
+	fmt.Printf("The load average was %s on %d cores before. Times suffer from what else runs, ours more where we use more cores.\n", busy, runtime.NumCPU())
 	err = errors.Join(err, b.close())
 	if slices.ContainsFunc(lines, func(l line) bool { return l.verdict() == missed }) {
 		err = errors.Join(err, errors.New("at least one bound is missed"))
