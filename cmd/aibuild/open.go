@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -149,6 +150,9 @@ func (w *world) site(ctx context.Context, log hclog.Logger) (*publish.Site, erro
 			return nil, err
 		}
 		root = filepath.Join(data, "www")
+		if err := os.MkdirAll(root, 0o755); err != nil {
+			return nil, fmt.Errorf("web root: %w; set AIBUILD_WEB_ROOT", err)
+		}
 	}
 	site, err := publish.Open(ctx, publish.Config{
 		Root: root, URL: w.config.env("AIBUILD_WEB_URL", w.config.Web.URL),

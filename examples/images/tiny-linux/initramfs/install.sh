@@ -1,5 +1,5 @@
 # The installer, on the CD; sourced by the initramfs' init, whose functions it uses. It takes no decision of its own: the answers come
-# by HTTP from the URL that was typed at the boot prompt, the public key of whoever installs from the machine's SMBIOS asset tag.
+# by HTTP from the URL in the board serial number of SMBIOS (or typed at the boot prompt), the public key of whoever installs from the machine's SMBIOS asset tag.
 
 install_failed() {
 	echo "TINY-INSTALL-FAILED: $*"
@@ -13,8 +13,9 @@ install_network() {
 }
 
 install_answers() {
-	url=$(arg answers)
-	[ -n "$url" ] || install_failed "no answers=URL was typed at the boot prompt"
+	url=$(sed -n 's/^answers=//p' /sys/class/dmi/id/board_serial 2>/dev/null)
+	[ -n "$url" ] || url=$(arg answers)
+	[ -n "$url" ] || install_failed "no answers=URL, neither as the board's serial number nor typed at the boot prompt"
 	wget -q -O /run/answers "$url" || install_failed "no answers at $url"
 	. /run/answers || install_failed "the answers at $url are no shell assignments"
 	[ -n "${DISK:-}" ] || install_failed "the answers at $url do not set DISK"
