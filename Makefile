@@ -9,7 +9,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VE
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Rooms whose tests start no guest run under the race detector.
-RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/lineage ./aibuild/privatedb ./jenkins/... ./gitlab-hooks/... .
+RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/lineage ./aibuild/privatedb ./jenkins/... ./gitlab-hooks/... ./.ci/bench .
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
@@ -45,8 +45,8 @@ test-slow: ## the Debian 12 image, built, tested and released (about 15 minutes 
 
 check: ## vet, staticcheck and the tests that need no server: under a minute
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: gofmt would change these files; run make fmt' >&2; exit 1; }
-	@go vet ./...
-	@go run $(STATICCHECK) ./...
+	@go vet ./... ./.ci/bench ./.ci/testsum
+	@go run $(STATICCHECK) ./... ./.ci/bench ./.ci/testsum
 	@go test -short ./aibuild/process ./aibuild/definition ./jenkins/... ./gitlab-hooks/... .
 
 bench: ## ratios against peers and limits in one run, the bound beside each
