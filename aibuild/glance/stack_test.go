@@ -133,13 +133,6 @@ func (s *stack) up(t *testing.T) {
 	}
 }
 
-func (s *stack) must(t *testing.T, args ...string) {
-	t.Helper()
-	if err := s.run(args...); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (s *stack) cloudsFile() string { return filepath.Join(s.state, "clouds.yaml") }
 
 // glanceURL is where a cluster's Glance itself listens.

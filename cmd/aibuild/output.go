@@ -94,11 +94,3 @@ func size(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %ciB", v, units[i])
 }
-
-func shortID(id string) string {
-	const most = 13 // the time part of a UUIDv7: unique enough for people
-	if len(id) > most {
-		return id[:most]
-	}
-	return id
-}
