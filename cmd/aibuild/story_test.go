@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -255,7 +256,11 @@ func TestLibraryExamples(t *testing.T) {
 	}
 	t.Run("pipeline", func(t *testing.T) {
 		definition := quick(t, "lib-image", nil)
-		out := example(t, "pipeline", definition, filepath.Join(dir, "www"), filepath.Join(dir, "state"))
+		www := filepath.Join(dir, "www")
+		if err := os.Mkdir(www, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		out := example(t, "pipeline", definition, www, filepath.Join(dir, "state"))
 		if !strings.Contains(out, "all (") {
 			t.Errorf("pipeline said %s", out)
 		}
