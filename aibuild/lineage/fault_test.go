@@ -86,6 +86,7 @@ func hang(t *testing.T, s *Store, dir, uuid string) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "every thread of the server stands still", func() bool { return standsStill(t, pid) })
 	err := s.Record(t.Context(), tested)
 	if kerr := syscall.Kill(pid, syscall.SIGCONT); kerr != nil {
 		t.Fatal(kerr)
@@ -94,6 +95,22 @@ func hang(t *testing.T, s *Store, dir, uuid string) {
 		t.Errorf("server hangs: %v, want *Unavailable", err)
 	}
 	eventually(t, "the record is taken", func() bool { return s.Record(t.Context(), tested) == nil })
+}
+
+// standsStill: a stop signal takes its time to reach every thread.
+func standsStill(t *testing.T, pid int) bool {
+	t.Helper()
+	stats, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	if err != nil || len(stats) == 0 {
+		t.Fatalf("threads of process %d: %v", pid, err)
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err == nil && !strings.Contains(string(b), ") T ") {
+			return false
+		}
+	}
+	return true
 }
 
 // killInWork: what was acknowledged is there, once.
