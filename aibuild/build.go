@@ -3,6 +3,7 @@ package aibuild
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,14 +125,16 @@ func (b *building) evidence() string {
 
 func (b *building) packer(ctx context.Context) error {
 	def := b.run.def
-	vars := map[string]string{
+	vars := maps.Clone(def.Build.Vars)
+	if vars == nil {
+		vars = map[string]string{}
+	}
+	// Ours win: the source is what from: says, whatever build.vars says.
+	maps.Copy(vars, map[string]string{
 		"iso_url": b.src.URL, "iso_checksum": "sha256:" + b.src.SHA256,
 		"image_name": def.Name, "vm_name": b.img.File,
 		"ssh_private_key_file": b.keys.PrivateFile, "ssh_public_key": b.keys.Public,
-	}
-	for k, v := range def.Build.Vars {
-		vars[k] = v
-	}
+	})
 	var err error
 	b.artifact, err = b.p.packerTool().Build(ctx, packer.Job{
 		Template: filepath.Join(def.dir, filepath.FromSlash(def.Build.Template)), Dir: def.dir,

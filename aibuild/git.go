@@ -118,7 +118,8 @@ func messages(ctx context.Context, dir, since string) (string, error) {
 	} else {
 		args = append(args, "--max-count=1")
 	}
-	return g.optional(ctx, append(args, "--", ".")...)
+	text, err := g.optional(ctx, append(args, "--", ".")...)
+	return strings.ToValidUTF8(text, "?"), err
 }
 
 // tracked lists the files that belong to the definition in git's eyes: tracked

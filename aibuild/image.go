@@ -55,6 +55,16 @@ func (i *Image) Built() lineage.Built {
 	return lineage.Built{}
 }
 
+// project owns the image's name: the one that built it, until it was given away.
+func (i *Image) project() string {
+	for _, r := range slices.Backward(i.Records) {
+		if r.Marked != nil && r.Marked.Project != "" {
+			return r.Marked.Project
+		}
+	}
+	return i.Built().Project
+}
+
 // Artifact is what is known of the image's file.
 func (i *Image) Artifact() lineage.Artifact { return i.Built().Artifact }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
@@ -17,10 +16,15 @@ import (
 	"github.com/guestos/aibuild/aibuild/publish"
 )
 
-// journalDir holds one file per image or run whose records wait for a database:
-// of an image only where its manifest is, of a run the records themselves.
-func (p *Pipeline) journalFile(id string) string {
-	return filepath.Join(p.DataDir, "journal", id+".json")
+// A journal file notes what waits for a database: of an image only where its
+// manifest is, of a run the records themselves. An image has the id of the run
+// that made it, so the kind is part of the name.
+func (p *Pipeline) imageJournal(uuid string) string {
+	return filepath.Join(p.DataDir, "journal", "image-"+uuid+".json")
+}
+
+func (p *Pipeline) runJournal(id string) string {
+	return filepath.Join(p.DataDir, "journal", "run-"+id+".json")
 }
 
 // waiting is the content of a journal file.
@@ -51,9 +55,15 @@ func (p *Pipeline) stamp(records []lineage.Record) error {
 
 // record adds to an image's story: first to the manifest, which is always
 // there, then to the Recorder. What the Recorder cannot take now waits in the
-// manifest; what it refuses is an error.
+// manifest; what it refuses is an error, and no part of the story.
 func (p *Pipeline) record(ctx context.Context, img *Image, records ...lineage.Record) error {
+	// What happened has happened: a cancelled context must not lose its record.
+	ctx = context.WithoutCancel(ctx)
 	if err := p.stamp(records); err != nil {
+		return err
+	}
+	// What waits from before goes first: a refusal must be about the new ones.
+	if err := p.deliver(ctx, img); err != nil {
 		return err
 	}
 	for i := range records {
@@ -61,12 +71,32 @@ func (p *Pipeline) record(ctx context.Context, img *Image, records ...lineage.Re
 		img.Records = append(img.Records, records[i])
 		img.Pending = append(img.Pending, records[i].ID)
 	}
-	// What happened has happened: a cancelled context must not lose its record.
-	ctx = context.WithoutCancel(ctx)
-	if err := p.save(ctx, img); err != nil {
-		return err
+	saveErr := p.save(ctx, img) // a full web root must not keep the database from knowing
+	err := p.deliver(ctx, img)
+	if refused(err) {
+		img.forget(records)
+		return errors.Join(err, p.save(ctx, img))
 	}
-	return p.deliver(ctx, img)
+	if err == nil && len(img.Pending) == 0 && p.Recorder != nil {
+		return nil // deliver has saved it
+	}
+	return errors.Join(saveErr, err)
+}
+
+// refused says whether the Recorder will never take a record.
+func refused(err error) bool {
+	var conflict *lineage.Conflict
+	var taken *lineage.Taken
+	var invalid *lineage.Invalid
+	return errors.As(err, &conflict) || errors.As(err, &taken) || errors.As(err, &invalid)
+}
+
+// forget takes records out of the story.
+func (i *Image) forget(records []lineage.Record) {
+	for _, r := range records {
+		i.Records = slices.DeleteFunc(i.Records, func(x lineage.Record) bool { return x.ID == r.ID })
+		i.Pending = slices.DeleteFunc(i.Pending, func(id string) bool { return id == r.ID })
+	}
 }
 
 // deliver sends an image's pending records, and notes on this machine when they
@@ -86,13 +116,13 @@ func (p *Pipeline) deliver(ctx context.Context, img *Image) error {
 		return err
 	}
 	if !sent {
-		return p.journal(img.UUID, waiting{Name: img.Name, UUID: img.UUID})
+		return p.journal(p.imageJournal(img.UUID), waiting{Name: img.Name, UUID: img.UUID})
 	}
 	img.Pending = nil
 	if err := p.save(ctx, img); err != nil {
 		return err
 	}
-	return p.delivered(img.UUID)
+	return p.delivered(p.imageJournal(img.UUID))
 }
 
 // recordRun records a step of a run that has no image yet.
@@ -104,7 +134,8 @@ func (p *Pipeline) recordRun(ctx context.Context, records ...lineage.Record) err
 		return err
 	}
 	id := records[0].RunID
-	earlier, err := p.readJournal(p.journalFile(id))
+	file := p.runJournal(id)
+	earlier, err := p.readJournal(file)
 	if err != nil {
 		return err
 	}
@@ -114,9 +145,9 @@ func (p *Pipeline) recordRun(ctx context.Context, records ...lineage.Record) err
 		return err
 	}
 	if !sent {
-		return p.journal(id, waiting{Records: due})
+		return p.journal(file, waiting{Records: due})
 	}
-	return p.delivered(id)
+	return p.delivered(file)
 }
 
 // send reports false when the database is away: not an error, as work goes on.
@@ -133,20 +164,19 @@ func (p *Pipeline) send(ctx context.Context, id string, due []lineage.Record) (b
 	return true, nil
 }
 
-func (p *Pipeline) journal(id string, w waiting) error {
+func (p *Pipeline) journal(path string, w waiting) error {
 	b, err := json.Marshal(w)
 	if err != nil {
 		return err
 	}
-	path := p.journalFile(id)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	return renameio.WriteFile(path, b, 0o600)
 }
 
-func (p *Pipeline) delivered(id string) error {
-	if err := os.Remove(p.journalFile(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (p *Pipeline) delivered(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -173,7 +203,7 @@ func (p *Pipeline) Deliver(ctx context.Context) (int, error) {
 	if p.Recorder == nil {
 		return 0, nil
 	}
-	files, err := filepath.Glob(p.journalFile("*"))
+	files, err := filepath.Glob(filepath.Join(p.DataDir, "journal", "*.json"))
 	if err != nil {
 		return 0, err
 	}
@@ -196,13 +226,12 @@ func (p *Pipeline) deliverFile(ctx context.Context, path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	id := strings.TrimSuffix(filepath.Base(path), ".json")
 	if w.UUID == "" {
-		sent, err := p.send(ctx, id, w.Records)
+		sent, err := p.send(ctx, filepath.Base(path), w.Records)
 		if err != nil || !sent {
 			return false, err
 		}
-		return true, p.delivered(id)
+		return true, p.delivered(path)
 	}
 	unlock, err := p.lock(ctx, w.UUID)
 	if err != nil {
@@ -211,7 +240,7 @@ func (p *Pipeline) deliverFile(ctx context.Context, path string) (bool, error) {
 	defer unlock()
 	img, err := p.load(ctx, w.Name, w.UUID)
 	if errors.Is(err, publish.ErrNotFound) {
-		return false, p.delivered(id) // pruned meanwhile
+		return false, p.delivered(path) // its folder was removed by hand
 	}
 	if err != nil {
 		return false, err
@@ -220,7 +249,7 @@ func (p *Pipeline) deliverFile(ctx context.Context, path string) (bool, error) {
 		return false, err
 	}
 	if len(img.Pending) == 0 {
-		return true, p.delivered(id)
+		return true, p.delivered(path)
 	}
 	return false, nil
 }

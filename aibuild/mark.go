@@ -38,7 +38,7 @@ func (p *Pipeline) Restore(ctx context.Context, ref, reason string) (*Image, err
 			r := p.releaser(ctx, img)
 			r.OnState = k.state
 			_, err := r.Restore(ctx, img.UUID, clusters)
-			if err := errors.Join(err, k.err); err != nil {
+			if err := errors.Join(err, k.finish()); err != nil {
 				return err
 			}
 		}
@@ -113,7 +113,12 @@ func (p *Pipeline) revokeInClouds(ctx context.Context, img *Image, reason string
 			successor = &description
 		}
 		_, err := r.Revoke(ctx, img.UUID, successor, []string{cluster})
+		if err != nil && successor != nil {
+			// A bad image must go, even if no other can be shown in its place.
+			errs = append(errs, err)
+			_, err = r.Revoke(ctx, img.UUID, nil, []string{cluster})
+		}
 		errs = append(errs, err)
 	}
-	return errors.Join(errors.Join(errs...), k.err)
+	return errors.Join(errors.Join(errs...), k.finish())
 }

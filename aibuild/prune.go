@@ -93,7 +93,7 @@ func (p *Pipeline) pruneName(ctx context.Context, r Retention, entries []publish
 	var done []Pruned
 	var errs []error
 	good, afterVisible := 0, false
-	for _, e := range entries {
+	for i, e := range entries {
 		img, err := p.load(ctx, e.Name, e.UUID)
 		if err != nil {
 			errs = append(errs, err)
@@ -104,7 +104,7 @@ func (p *Pipeline) pruneName(ctx context.Context, r Retention, entries []publish
 			good++
 		}
 		why := p.prunable(img, e, r, good)
-		protected := img.visible() || img.Held() || afterVisible && passed
+		protected := i == 0 || img.visible() || img.Held() || afterVisible && passed
 		if passed {
 			afterVisible = img.visible()
 		}
@@ -125,6 +125,8 @@ func (p *Pipeline) prunable(img *Image, e publish.Entry, r Retention, good int) 
 	switch {
 	case img.passed("") == nil && good > r.Keep:
 		return fmt.Sprintf("beyond the newest %d good versions", r.Keep)
+	case t != nil && t.Verdict == harness.Error && img.Published():
+		return "" // that a later test could not tell takes nothing back
 	case t != nil && t.Verdict != harness.Passed && age > r.Failed:
 		return fmt.Sprintf("tests %s, older than %s", t.Verdict, days(r.Failed))
 	case t == nil && age > r.Failed:
@@ -159,9 +161,15 @@ func (p *Pipeline) pruneImage(ctx context.Context, img *Image, e publish.Entry, 
 		return nil, err
 	}
 	defer unlock()
+	if img.visible() || img.Held() {
+		return nil, nil // somebody decided so while we waited
+	}
 	// The record first: afterwards there is no manifest to put it into.
 	if err := p.mark(ctx, img, lineage.VerbPruned, why, lineage.Mark{Pruned: areas}); err != nil {
 		return nil, err
+	}
+	if p.Recorder != nil && len(img.Pending) > 0 {
+		return nil, fmt.Errorf("prune %s: its record has not reached the database yet; nothing was removed; see aibuild db status", img.Ref())
 	}
 	for _, area := range areas {
 		if err := p.Site.Remove(ctx, area, img.Name, img.UUID); err != nil && !errors.Is(err, publish.ErrNotFound) {

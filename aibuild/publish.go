@@ -33,6 +33,9 @@ func (p *Pipeline) publish(ctx context.Context, img *Image) error {
 	if err := img.passed("published"); err != nil {
 		return err
 	}
+	if err := p.mayLeave(img); err != nil {
+		return err
+	}
 	if !img.Published() {
 		record := lineage.Record{
 			Verb: lineage.VerbPublished, ImageUUID: img.UUID,
@@ -64,6 +67,18 @@ func where(address string, img *Image) string {
 	return "in images/release/" + img.Name + "/" + img.UUID
 }
 
+// mayLeave is the gate of the refs: images of others stop after their tests.
+func (p *Pipeline) mayLeave(img *Image) error {
+	policy, err := p.policy(img.project())
+	if err != nil {
+		return err
+	}
+	if ref := img.Artifact().Ref; !policy.MayRelease(ref) {
+		return &Refused{Image: img.Ref(), Rule: "release.refs of project " + img.project() + " says which branches may go out", Found: "this one was built from " + ref, Next: "merge it, then aibuild run"}
+	}
+	return nil
+}
+
 // passed is the gate before an image may go out.
 func (i *Image) passed(what string) error {
 	t := i.Tested()
@@ -78,19 +93,27 @@ func (i *Image) passed(what string) error {
 }
 
 // lockImage locks the image's name, as releases of one name follow each other,
-// and the image, and reads its manifest again: another process may have written
-// it while we waited.
+// and the image.
 func (p *Pipeline) lockImage(ctx context.Context, img *Image) (func(), error) {
 	unlockName, err := p.lock(ctx, img.Name)
 	if err != nil {
 		return nil, err
 	}
-	unlockImage, err := p.lock(ctx, img.UUID)
+	unlockImage, err := p.lockOne(ctx, img)
 	if err != nil {
 		unlockName()
 		return nil, err
 	}
-	unlock := func() { unlockImage(); unlockName() }
+	return func() { unlockImage(); unlockName() }, nil
+}
+
+// lockOne locks the image and reads its manifest again: another process may have
+// written it while we waited.
+func (p *Pipeline) lockOne(ctx context.Context, img *Image) (func(), error) {
+	unlock, err := p.lock(ctx, img.UUID)
+	if err != nil {
+		return nil, err
+	}
 	fresh, err := p.load(ctx, img.Name, img.UUID)
 	if err != nil {
 		unlock()
@@ -100,6 +123,17 @@ func (p *Pipeline) lockImage(ctx context.Context, img *Image) (func(), error) {
 	*img = *fresh
 	img.Number = number
 	return unlock, nil
+}
+
+// recordLocked is record for callers that hold no lock of the image.
+func (p *Pipeline) recordLocked(ctx context.Context, img *Image, records ...lineage.Record) error {
+	ctx = context.WithoutCancel(ctx)
+	unlock, err := p.lockOne(ctx, img)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return p.record(ctx, img, records...)
 }
 
 // story is image.json: every field of the three tables and of image_artifact,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/guestos/aibuild/aibuild/glance"
@@ -68,7 +69,7 @@ func (p *Pipeline) release(ctx context.Context, img *Image, o ReleaseOptions) ([
 	releaser := p.releaser(ctx, img)
 	releaser.OnState = k.state
 	targets, err := releaser.Release(ctx, p.glanceImage(img), clusters)
-	err = errors.Join(err, k.err)
+	err = errors.Join(err, k.finish())
 	if err == nil {
 		err = p.retain(ctx, img, clusters)
 	}
@@ -77,31 +78,49 @@ func (p *Pipeline) release(ctx context.Context, img *Image, o ReleaseOptions) ([
 
 // mayRelease is the gate before the clouds, and says which clusters are meant.
 func (p *Pipeline) mayRelease(img *Image, o ReleaseOptions) ([]string, error) {
-	if err := img.passed("released"); err != nil {
-		return nil, err
-	}
-	a := img.Artifact()
 	clusters := o.Clusters
 	if len(clusters) == 0 {
 		clusters = img.Definition.Release.Clusters
 	}
-	switch {
-	case a.Dirty:
-		return nil, &Refused{Image: img.Ref(), Rule: "an image is released from a committed state", Found: "this one was built from uncommitted files, which nobody can find again", Next: "git commit, then aibuild run"}
-	case !img.Published():
+	if err := p.mayGoTo(img, clusters); err != nil {
+		return nil, err
+	}
+	if !img.Published() {
 		return nil, &Refused{Image: img.Ref(), Rule: "an image is released after it was published", Found: "this one is not in images/release", Next: "aibuild publish " + img.UUID}
+	}
+	return clusters, nil
+}
+
+// mayGoTo says whether an image may be shown in clusters at all, by release or
+// by rollback.
+func (p *Pipeline) mayGoTo(img *Image, clusters []string) error {
+	if err := img.passed("released"); err != nil {
+		return err
+	}
+	switch {
+	case img.Artifact().Dirty:
+		return &Refused{Image: img.Ref(), Rule: "an image is released from a committed state", Found: "this one was built from uncommitted files, which nobody can find again", Next: "git commit, then aibuild run"}
 	case len(clusters) == 0:
-		return nil, &Refused{Image: img.Ref(), Rule: "a release names its clusters", Found: "neither release.clusters nor --cluster does", Next: "add release.clusters to aibuild.yaml, or give --cluster"}
+		return &Refused{Image: img.Ref(), Rule: "a release names its clusters", Found: "neither release.clusters nor --cluster does", Next: "add release.clusters to aibuild.yaml, or give --cluster"}
 	case p.CloudsFile == "":
-		return nil, &lineage.Invalid{Field: "clouds", Problem: "no clouds.yaml is configured; set OS_CLIENT_CONFIG_FILE"}
+		return &lineage.Invalid{Field: "clouds", Problem: "no clouds.yaml is configured; set OS_CLIENT_CONFIG_FILE"}
+	}
+	known, err := glance.Clouds(p.CloudsFile)
+	if err != nil {
+		return err
+	}
+	for _, c := range clusters {
+		if !slices.Contains(known, c) {
+			return fmt.Errorf("%s: %w; %s has: %s", c, glance.ErrUnknownCluster, p.CloudsFile, strings.Join(known, ", "))
+		}
 	}
 	wanted := img.Definition
 	wanted.Release.Clusters = clusters
-	policy, err := p.policy(img.Built().Project)
+	policy, err := p.policy(img.project())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return clusters, policy.Check(&wanted, a.Ref)
+	return policy.Check(&wanted, img.Artifact().Ref)
 }
 
 func (p *Pipeline) announce(ctx context.Context, img *Image, clusters []string) error {
@@ -175,6 +194,7 @@ type keeper struct {
 	verb   string
 	reason string
 	err    error
+	others []glance.Target // older images that changed; recorded afterwards
 }
 
 func (k *keeper) state(t glance.Target) {
@@ -182,10 +202,15 @@ func (k *keeper) state(t glance.Target) {
 		return
 	}
 	record := lineage.Record{Verb: k.verb, Reason: k.reason, Released: lineageTarget(t)}
-	if last := k.img.target(t.Cluster); t.ImageUUID == k.img.UUID && last != nil &&
-		last.State == t.State && last.GlanceID == t.GlanceID && t.State == glance.Visible {
+	last := k.img.target(t.Cluster)
+	switch {
+	case last == nil || t.ImageUUID != "" && t.ImageUUID != k.img.UUID:
+	case last.State == t.State && last.GlanceID == t.GlanceID && t.State == glance.Visible:
 		// Nothing was released: it was there, and still is.
 		record.Verb, record.Released.ReleaseAt = lineage.VerbChecked, time.Time{}
+	case t.State == glance.Failed && t.GlanceID == "" && k.img.in(t.Cluster):
+		// Nobody could ask the cluster: what it had, it has as far as we know.
+		record.Released.State, record.Released.GlanceID, record.Released.Hash = last.State, last.GlanceID, last.Hash
 	}
 	text := fmt.Sprintf("%s: %s %s", t.Cluster, t.State, t.GlanceID)
 	if t.Error != "" {
@@ -196,7 +221,18 @@ func (k *keeper) state(t glance.Target) {
 		k.err = errors.Join(k.err, k.p.record(k.ctx, k.img, record))
 		return
 	}
-	k.err = errors.Join(k.err, k.p.recordOther(k.ctx, t.Name, t.ImageUUID, record))
+	k.others = append(k.others, t) // their locks may have to be waited for: not in here
+}
+
+// finish records what happened to the older images, and gives every error that
+// recording met.
+func (k *keeper) finish() error {
+	for _, t := range k.others {
+		record := lineage.Record{Verb: k.verb, Reason: k.reason, Released: lineageTarget(t)}
+		k.err = errors.Join(k.err, k.p.recordOther(k.ctx, t.Name, t.ImageUUID, record))
+	}
+	k.others = nil
+	return k.err
 }
 
 // lineageTarget is t as the record keeps it. A release_at of its own is set when the
@@ -214,6 +250,7 @@ func lineageTarget(t glance.Target) *lineage.Target {
 // recordOther adds to the story of an image that is not the one at hand; its
 // bytes may be gone, its record is not.
 func (p *Pipeline) recordOther(ctx context.Context, name, uuid string, record lineage.Record) error {
+	ctx = context.WithoutCancel(ctx)
 	unlock, err := p.lock(ctx, uuid)
 	if err != nil {
 		return err
@@ -231,7 +268,20 @@ func (p *Pipeline) recordOther(ctx context.Context, name, uuid string, record li
 	if err := p.stamp(records); err != nil || p.Recorder == nil {
 		return err
 	}
-	return p.Recorder.Record(context.WithoutCancel(ctx), records...)
+	file := p.runJournal(record.ImageUUID + "-later")
+	earlier, err := p.readJournal(file)
+	if err != nil {
+		return err
+	}
+	due := append(earlier.Records, records...)
+	sent, err := p.send(ctx, uuid, due)
+	if err != nil {
+		return err
+	}
+	if !sent {
+		return p.journal(file, waiting{Records: due})
+	}
+	return p.delivered(file)
 }
 
 // updateStory writes image.json again, as its last lines say where it went.

@@ -132,11 +132,17 @@ func rollbackTargets(images []*Image, to *Image, only []string) ([]rollbackGroup
 func before(images []*Image, current *Image, cluster string) *Image {
 	for _, img := range images {
 		older := current != nil && img.UUID < current.UUID
-		if older && img.target(cluster) != nil && img.passed("") == nil {
+		if older && img.in(cluster) && img.passed("") == nil {
 			return img
 		}
 	}
 	return nil
+}
+
+// in says whether the cluster has the image, as far as is on record.
+func (i *Image) in(cluster string) bool {
+	t := i.target(cluster)
+	return t != nil && (t.State == lineage.TargetVisible || t.State == lineage.TargetHidden)
 }
 
 func (p *Pipeline) rollbackTo(ctx context.Context, to *Image, clusters []string, reason string) ([]glance.Target, error) {
@@ -145,7 +151,7 @@ func (p *Pipeline) rollbackTo(ctx context.Context, to *Image, clusters []string,
 		return nil, err
 	}
 	defer unlock()
-	if err := to.passed("rolled back to"); err != nil {
+	if err := p.mayGoTo(to, clusters); err != nil {
 		return nil, err
 	}
 	p.say("rollback", to, fmt.Sprintf("back to %s in %s", to.Ref(), strings.Join(clusters, ", ")))
@@ -153,5 +159,5 @@ func (p *Pipeline) rollbackTo(ctx context.Context, to *Image, clusters []string,
 	releaser := p.releaser(ctx, to)
 	releaser.OnState = k.state
 	targets, err := releaser.Rollback(ctx, p.glanceImage(to), clusters)
-	return targets, errors.Join(err, k.err, p.updateStory(ctx, to))
+	return targets, errors.Join(err, k.finish(), p.updateStory(ctx, to))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -136,7 +137,7 @@ func (p *Pipeline) recordEnd(ctx context.Context, r *run, img *Image, record lin
 	if img == nil || len(img.Records) == 0 {
 		return p.recordRun(ctx, record)
 	}
-	return p.record(ctx, img, record)
+	return p.recordLocked(ctx, img, record)
 }
 
 // fail says how to go on: from the stored image when there is one.
@@ -161,6 +162,7 @@ func endState(e *Error) string {
 // short fits a reason into its column.
 func short(text string) string {
 	const most = 1000
+	text = strings.ToValidUTF8(text, "?")
 	r := []rune(text)
 	if len(r) > most {
 		return string(r[:most-1]) + "…"
@@ -217,7 +219,7 @@ func (p *Pipeline) stopsBefore(stage string, img *Image, o RunOptions) (bool, er
 	if stage == StageTest {
 		return false, nil
 	}
-	policy, err := p.policy(img.Built().Project)
+	policy, err := p.policy(img.project())
 	if err != nil {
 		return false, err
 	}
@@ -233,7 +235,7 @@ func (p *Pipeline) enter(ctx context.Context, r *run, img *Image, stage string) 
 	if r == nil {
 		return nil
 	}
-	err := p.record(ctx, img, lineage.Record{
+	err := p.recordLocked(ctx, img, lineage.Record{
 		RunID: r.id, Verb: lineage.VerbMoved,
 		Run: &lineage.Run{ID: r.id, ImageUUID: img.UUID, Stage: stage, State: lineage.RunBuilding},
 	})
@@ -312,10 +314,10 @@ func (p *Pipeline) reopen(ctx context.Context, img *Image, from string) (*run, e
 		return nil, err
 	}
 	a := img.Built()
-	if err := p.record(ctx, img, lineage.Record{
+	if err := p.recordLocked(ctx, img, lineage.Record{
 		RunID: id, Verb: lineage.VerbOpened,
 		Run: &lineage.Run{
-			ID: id, Image: img.Name, ImageUUID: img.UUID, Project: a.Project, Ref: a.Artifact.Ref, Commit: a.Artifact.Commit,
+			ID: id, Image: img.Name, ImageUUID: img.UUID, Project: img.project(), Ref: a.Artifact.Ref, Commit: a.Artifact.Commit,
 			RetryOf: img.UUID, From: from, State: lineage.RunBuilding, Stage: from,
 			Actor: p.actor(), Channel: p.channel(), Worker: worker(), OpenedAt: p.now(), StartedAt: p.now(),
 		},

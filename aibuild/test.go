@@ -47,7 +47,7 @@ func (p *Pipeline) test(ctx context.Context, img *Image, o TestOptions) (*harnes
 	if _, err := p.Sweep(ctx); err != nil {
 		p.log().Warn("what earlier runs left could not all be cleared", "error", err)
 	}
-	unlock, err := p.lock(ctx, img.UUID)
+	unlock, err := p.lockOne(ctx, img)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/aibuild/process"
@@ -72,7 +73,9 @@ func worker() string {
 func ownerAlive(dir string) (bool, error) {
 	b, err := os.ReadFile(filepath.Join(dir, ownerFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		// Made a moment ago, perhaps: its owner has not signed yet.
+		info, err := os.Stat(dir)
+		return err == nil && time.Since(info.ModTime()) < time.Minute, nil
 	}
 	if err != nil {
 		return false, err
@@ -142,9 +145,8 @@ func (p *Pipeline) lose(ctx context.Context, id string) error {
 			FinishedAt: p.now(),
 		},
 	})
-	var conflict *lineage.Conflict
-	if errors.As(err, &conflict) {
-		return nil // it had ended after all
+	if refused(err) {
+		return nil // it had ended after all, or was killed before it was opened
 	}
 	return err
 }

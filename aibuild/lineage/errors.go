@@ -59,7 +59,7 @@ func (e *Taken) Error() string {
 	if by == "" {
 		by = "a build without a project"
 	}
-	return fmt.Sprintf("image name %s belongs to project %s, not to %s; choose another name, or an administrator moves it with: aibuild image transfer %s PROJECT",
+	return fmt.Sprintf("image name %s belongs to project %s, not to %s; choose another name, or an administrator moves it with: aibuild image transfer %s --to PROJECT --reason …",
 		e.Name, e.Owner, by, e.Name)
 }
 

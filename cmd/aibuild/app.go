@@ -108,6 +108,10 @@ func args(c *cli.Context, words ...string) error {
 			least++
 		}
 	}
+	// Before anything is done: a result that cannot be printed is no result.
+	if format := c.String("output"); format != "" && !slices.Contains(formats, format) {
+		return usagef("%s: -o %s: use table, json or yaml", c.Command.HelpName, format)
+	}
 	switch n := c.NArg(); {
 	case n < least:
 		return usagef("%s: %s is missing; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[n], "?"), c.Command.HelpName)

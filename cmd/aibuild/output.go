@@ -12,13 +12,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+var formats = []string{"table", "json", "yaml"}
+
 func outputFlag() cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json or yaml"}
 }
 
 // print writes a result: as JSON or YAML of value, or by table.
 func (w *world) print(c *cli.Context, value any, table func(io.Writer) error) error {
-	switch format := c.String("output"); format {
+	switch c.String("output") {
 	case "table":
 		t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
 		if err := table(t); err != nil {
@@ -29,10 +31,8 @@ func (w *world) print(c *cli.Context, value any, table func(io.Writer) error) er
 		e := json.NewEncoder(w.stdout)
 		e.SetIndent("", "  ")
 		return e.Encode(value)
-	case "yaml":
+	default: // args has refused all others
 		return w.printYAML(value)
-	default:
-		return usagef("%s: -o %s: use table, json or yaml", c.Command.HelpName, format)
 	}
 }
 

@@ -57,7 +57,7 @@ func (w *world) stageCommands() []*cli.Command {
 		},
 		{
 			Name: "retry", Usage: "go on where a run failed, from the stored image", ArgsUsage: "RUN|IMAGE [DIR]",
-			Flags: append(testFlags(), clusterFlag(), yesFlag(),
+			Flags: append(testFlags(), clusterFlag(),
 				&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with: build, test, publish or release"}),
 			Action: w.retry,
 		},
@@ -231,8 +231,12 @@ func (w *world) run(c *cli.Context) error {
 			return err
 		}
 		if err := w.confirm(func(t io.Writer) error {
+			clusters := c.StringSlice("cluster")
+			if len(clusters) == 0 {
+				clusters = def.Release.Clusters
+			}
 			_, err := fmt.Fprintf(t, "build %s, test it in %d cells, publish it, release it to: %s\n", def.Name,
-				len(def.Test.Matrix.Cells()), strings.Join(append(c.StringSlice("cluster"), def.Release.Clusters...), ", "))
+				len(def.Test.Matrix.Cells()), strings.Join(clusters, ", "))
 			return err
 		}); err != nil {
 			return err
