@@ -182,7 +182,7 @@ func TestTwoRunsAtOnce(t *testing.T) {
 	if n := people[0].lab.count(t, "SELECT COUNT(*) FROM build_log WHERE image_name = 'twice'"); n != 2 {
 		t.Errorf("%d rows in build_log, not 2", n)
 	}
-	people[0].must(0, "rollback", "twice", "--reason", "the newer one is slow")
+	people[0].must(0, "rollback", "twice", "--to", older, "--reason", "the newer one is slow")
 	checkCloud(t, people[0], older)
 }
 
