@@ -36,7 +36,8 @@ type summary struct {
 	packages map[string]*pkg
 	output   map[string][]string // of tests under way, by package and test
 	skipped  []string
-	stray    int
+	stray    int // packages that did not build
+	exits    int // runs of go test that ended badly
 }
 
 func main() {
@@ -69,6 +70,8 @@ func (s *summary) line(b []byte) {
 		fmt.Fprint(s.out, e.Output)
 	case "build-fail":
 		s.stray++
+	case "exit":
+		s.exits++
 	case "pass", "fail", "skip":
 		s.ended(e, key)
 	}
@@ -133,6 +136,10 @@ func (s *summary) close() bool {
 	}
 	if failed == 0 {
 		failed += s.stray
+	}
+	if failed == 0 && s.exits > 0 {
+		failed += s.exits
+		fmt.Fprintln(s.out, "go test itself ended badly: a package was cut off before its result")
 	}
 	fmt.Fprintf(s.out, "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed == 0 && skipped == 0 && passed > 0
