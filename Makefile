@@ -38,12 +38,12 @@ test: ## every test, against real servers; nothing is skipped
 	@$(MAKE) --no-print-directory build
 	@.ci/test race $(RACE) -- $(GUESTS)
 
-test-slow: ## the Debian 12 image, built, tested and released (about 15 minutes without KVM)
+test-slow: ## the Debian 12 image, built, tested and released
 	@.ci/deps slow
 	@$(MAKE) --no-print-directory build
 	@GOFLAGS=-tags=slow .ci/test run TestSlow -- ./cmd/aibuild
 
-check: ## vet, staticcheck and the tests that need no server: under a minute
+check: ## vet, staticcheck and the tests that need no server
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: gofmt would change these files; run make fmt' >&2; exit 1; }
 	@go vet ./... ./.ci/bench ./.ci/testsum
 	@go run $(STATICCHECK) ./... ./.ci/bench ./.ci/testsum
