@@ -50,7 +50,7 @@ var bootTime atomic.Int64
 // patience is a boot deadline that a good guest keeps, on this machine today.
 func patience() time.Duration {
 	if d := time.Duration(bootTime.Load()); d > 0 {
-		return d*3/2 + 3*time.Second
+		return 2*d + 4*time.Second
 	}
 	return time.Minute
 }

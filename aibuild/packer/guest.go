@@ -84,6 +84,7 @@ func (g *guest) loop(ctx context.Context, phase func() string, follow bool) {
 	for {
 		select {
 		case <-ctx.Done():
+			g.look(ctx, follow) // a build may be over before the first look
 			return
 		case <-ticker.C:
 		}
