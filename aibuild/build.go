@@ -2,6 +2,7 @@ package aibuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/aibuild/packer"
 	"github.com/guestos/aibuild/aibuild/publish"
@@ -80,12 +82,21 @@ type building struct {
 	accel    qemu.Accel
 	artifact *packer.Artifact
 	header   qemu.Header
+	tarball  string // the definition as it was when the build began
+	changed  string // update_contents
 	final    string // the image's file as it will be published
 }
 
 func (b *building) prepare(ctx context.Context) error {
 	p := b.p
-	var err error
+	b.tarball = filepath.Join(b.work, definitionFile)
+	err := packDefinition(ctx, b.run.def, b.tarball)
+	if err != nil {
+		return err
+	}
+	if b.changed, err = b.changes(ctx); err != nil {
+		return err
+	}
 	if b.src, err = p.source(ctx, b.run.def, b.work); err != nil {
 		return err
 	}
@@ -176,17 +187,16 @@ func (b *building) store(ctx context.Context) error {
 	if b.header, err = qemu.ReadHeader(b.final, def.Output.Format); err != nil {
 		return err
 	}
-	files, err := b.files(ctx)
-	if err != nil {
+	if err := b.compareDefinition(ctx); err != nil {
 		return err
 	}
-	changes, err := b.changes(ctx)
-	if err != nil {
+	files := map[string]string{b.img.File: b.final, definitionFile: b.tarball}
+	if err := addEvidence(files, b.evidence(), evidenceDir+"/build"); err != nil {
 		return err
 	}
 	if _, err := p.Site.Put(ctx, publish.Item{
 		Name: b.img.Name, UUID: b.img.UUID, Image: b.img.File, Files: files,
-		Finish:   func(sums publish.Sums) (map[string][]byte, error) { return b.finish(sums, changes) },
+		Finish:   func(sums publish.Sums) (map[string][]byte, error) { return b.finish(sums) },
 		Progress: p.bytes(StageBuild, "storing", b.img),
 	}); err != nil {
 		return err
@@ -197,18 +207,28 @@ func (b *building) store(ctx context.Context) error {
 	return p.deliver(context.WithoutCancel(ctx), b.img)
 }
 
-func (b *building) files(ctx context.Context) (map[string]string, error) {
-	tarball := filepath.Join(b.work, definitionFile)
-	if err := packDefinition(ctx, b.run.def, tarball); err != nil {
-		return nil, err
+// compareDefinition looks whether what the build reads was edited while Packer
+// read it: then nobody can say which of the two states is in the image, and it
+// counts as built from an uncommitted tree.
+func (b *building) compareDefinition(ctx context.Context) error {
+	def := b.run.def
+	now, err := b.p.open(ctx, def.dir)
+	var broken definition.Errors
+	switch {
+	case errors.As(err, &broken):
+	case err != nil:
+		return err
+	case now.Digests.Build == def.Digests.Build:
+		return nil
 	}
-	files := map[string]string{b.img.File: b.final, definitionFile: tarball}
-	return files, addEvidence(files, b.evidence(), evidenceDir+"/build")
+	def.rev.Dirty = true
+	b.p.say(StageBuild, b.img, "the definition was edited during the build: the image counts as built from an uncommitted tree and is not released")
+	return nil
 }
 
 // finish makes the manifest, when the digests are known.
-func (b *building) finish(sums publish.Sums, changes string) (map[string][]byte, error) {
-	record := b.record(sums, changes)
+func (b *building) finish(sums publish.Sums) (map[string][]byte, error) {
+	record := b.record(sums)
 	records := append(b.run.records, record)
 	if err := b.p.stamp(records); err != nil {
 		return nil, err
@@ -222,11 +242,11 @@ func (b *building) finish(sums publish.Sums, changes string) (map[string][]byte,
 	return map[string][]byte{manifestFile: manifest}, err
 }
 
-func (b *building) record(sums publish.Sums, changes string) lineage.Record {
+func (b *building) record(sums publish.Sums) lineage.Record {
 	p, c := b.p, b.run.def
 	built := lineage.Built{
 		Name: b.img.Name, Project: p.project(c), Arch: c.Arch, OSType: c.OS.Distro, OSVer: c.OS.Version,
-		BuiltAt: p.now(), FromISO: b.src.FromISO, UpdateContents: changes,
+		BuiltAt: p.now(), FromISO: b.src.FromISO, UpdateContents: b.changed,
 		Artifact: lineage.Artifact{
 			Format: c.Output.Format, Compress: c.Output.Compress,
 			Size: sums.Size, Allocated: sums.Allocated, VirtualSize: b.header.VirtualSize,
@@ -256,8 +276,12 @@ func (b *building) changes(ctx context.Context) (string, error) {
 		return c.UpdateContents, nil
 	}
 	since := ""
-	if last, err := b.p.Find(ctx, c.Name); err == nil {
+	last, err := b.p.Find(ctx, c.Name)
+	switch {
+	case err == nil:
 		since = strings.TrimSuffix(last.Artifact().Commit, dirtySuffix)
+	case !isMissing(err):
+		return "", fmt.Errorf("commit of the last %s: %w", c.Name, err)
 	}
 	text, err := messages(ctx, c.dir, since)
 	if err != nil {

@@ -68,6 +68,12 @@ func (e *Refused) Error() string {
 	return text
 }
 
+// isMissing says whether err means that what was asked for is not there.
+func isMissing(err error) bool {
+	var none *NotFound
+	return errors.As(err, &none) || errors.Is(err, lineage.ErrNotFound) || errors.Is(err, publish.ErrNotFound)
+}
+
 // NotFound says what is not there.
 type NotFound struct {
 	What string // "image", "run"
