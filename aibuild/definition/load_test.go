@@ -17,7 +17,7 @@ import (
 const good = `name: debian-12
 arch: x86_64
 os: {distro: debian, version: "12"}
-from: {iso: "https://user:pw@example.com/d.iso?token=1", checksum: "sha256:` + hexSum + `"}
+from: {iso: "https://example.com/d.iso?token=1", checksum: "sha256:` + hexSum + `"}
 build: {template: debian.pkr.hcl, vars: {mirror: http://deb, cpus: 2}, timeout: 90m}
 output: {format: qcow2, compress: zlib}
 test:
@@ -56,7 +56,7 @@ func TestLoad(t *testing.T) {
 	}
 	want := &Definition{
 		Dir: "images/debian-12", Name: "debian-12", Arch: "x86_64", OS: OS{"debian", "12"},
-		From:    From{ISO: "https://user:pw@example.com/d.iso?token=1", Checksum: "sha256:" + hexSum},
+		From:    From{ISO: "https://example.com/d.iso?token=1", Checksum: "sha256:" + hexSum},
 		Build:   Build{"debian.pkr.hcl", map[string]string{"mirror": "http://deb", "cpus": "2"}, 90 * time.Minute},
 		Output:  Output{"qcow2", "zlib"},
 		Test:    Test{Matrix{[]string{"bios", "uefi"}, []string{"virtio", "scsi"}, []string{"nocloud", "configdrive"}}, 1 << 30, 1, "debian", "tests", 30 * time.Minute},
@@ -86,7 +86,7 @@ func edit(old, new string) string {
 }
 
 func TestLoadProblems(t *testing.T) {
-	source := "iso: \"https://user:pw@example.com/d.iso?token=1\", checksum: \"sha256:" + hexSum + "\""
+	source := "iso: \"https://example.com/d.iso?token=1\", checksum: \"sha256:" + hexSum + "\""
 	type want struct {
 		line int
 		text string
@@ -132,13 +132,14 @@ func TestLoadProblems(t *testing.T) {
 		"md5":                 {edit("sha256:"+hexSum, "md5:abc"), at(4, `"md5" is not known; write sha256:HEX or file:PATH`)},
 		"checksum none":       {edit("sha256:"+hexSum, "none"), at(4, `none would accept any bytes`)},
 		"checksum outside":    {edit("sha256:"+hexSum, "file:../SUMS"), at(4, `"../SUMS" leads out of the folder`)},
-		"checksum of image":   {edit("iso: \"https://user:pw@example.com/d.iso?token=1\"", "image: base"), at(4, `from.checksum: does not belong to from.image`)},
-		"http":                {edit("https://user", "http://user"), at(4, `http can be changed on its way; use https`)},
-		"ftp":                 {edit("https://user", "ftp://user"), at(4, `ftp:// is not supported`)},
-		"url without a file":  {edit("https://user:pw@example.com/d.iso?token=1", "https://example.com"), at(4, `the URL names no file`)},
+		"checksum of image":   {edit("iso: \"https://example.com/d.iso?token=1\"", "image: base"), at(4, `from.checksum: does not belong to from.image`)},
+		"http":                {edit("https://example", "http://user"), at(4, `http can be changed on its way; use https`)},
+		"ftp":                 {edit("https://example", "ftp://user"), at(4, `ftp:// is not supported`)},
+		"credentials":         {edit("https://example.com", "https://user:pw@example.com"), at(4, `from.iso: the URL holds credentials`)},
+		"url without a file":  {edit("https://example.com/d.iso?token=1", "https://example.com"), at(4, `the URL names no file`)},
 		"long url":            {edit("d.iso", strings.Repeat("d", 300)), at(4, `the record holds 255`)},
-		"iso outside":         {edit("https://user:pw@example.com/d.iso?token=1", "../../etc/passwd"), at(4, `leads out of the folder`)},
-		"iso absolute":        {edit("https://user:pw@example.com/d.iso?token=1", "/etc/passwd"), at(4, `is an absolute path`)},
+		"iso outside":         {edit("https://example.com/d.iso?token=1", "../../etc/passwd"), at(4, `leads out of the folder`)},
+		"iso absolute":        {edit("https://example.com/d.iso?token=1", "/etc/passwd"), at(4, `is an absolute path`)},
 		"bad parent":          {edit(source, "image: base@x"), at(4, `"base@x" is neither NAME nor NAME@N`)},
 		"own parent":          {edit(source, "image: debian-12@3"), at(4, `an image cannot be its own parent`)},
 		"no template":         {edit("template: debian.pkr.hcl, ", ""), at(5, `build.template: is missing`)},

@@ -72,6 +72,8 @@ func (l *loader) sourceRules(key, source string) {
 		l.at(key, fmt.Sprintf("%s:// is not supported", short(u.Scheme)), "use https, or a path in the folder")
 	case u.Hostname() == "" || strings.Trim(u.Path, "/") == "":
 		l.at(key, "the URL names no file", "write https://HOST/PATH")
+	case u.User != nil: // the definition is published beside its image
+		l.at(key, "the URL holds credentials, which would be published with the image", "download the file into the folder and name its path, or serve it to this machine without a login")
 	case len(withoutSecrets(source)) > maxSource:
 		l.at(key, fmt.Sprintf("the URL has %d bytes, the record holds %d", len(withoutSecrets(source)), maxSource), "use a shorter address")
 	}
