@@ -27,6 +27,9 @@ func (p *Pipeline) Clusters(ctx context.Context, name string, verify bool) ([]gl
 		return onRecord(images), nil
 	}
 	targets, err := p.verify(ctx, images)
+	if name != "" { // aliens of other names may well be on record there
+		targets = slices.DeleteFunc(targets, func(t glance.Target) bool { return t.Name != name })
+	}
 	if err != nil {
 		return targets, fail("clusters", err, "aibuild doctor")
 	}
@@ -123,7 +126,7 @@ func (p *Pipeline) recordChecked(ctx context.Context, images []lineage.Image, ta
 			continue
 		}
 		checked := lineageTarget(t)
-		checked.ReleaseAt, checked.CheckedAt = time.Time{}, p.now() // seen, not released
+		checked.ReleaseAt, checked.CheckedAt = time.Time{}, t.At // seen, not released
 		if t.Detail != "" && checked.Error == "" {
 			checked.Error = t.Detail
 		}
