@@ -48,7 +48,9 @@ func (p *Pipeline) stamp(records []lineage.Record) error {
 		if r.At.IsZero() {
 			r.At = p.now()
 		}
-		r.Actor, r.Channel = p.actor(), p.channel()
+		if r.Actor == "" { // else another process has made it
+			r.Actor, r.Channel = p.actor(), p.channel()
+		}
 	}
 	return nil
 }

@@ -2,13 +2,14 @@ package aibuild
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -72,7 +73,7 @@ func (p *Pipeline) begin(ctx context.Context, o BuildOptions) (*run, error) {
 			Actor: p.actor(), Channel: p.channel(), Worker: worker(), OpenedAt: p.now(), StartedAt: p.now(),
 		},
 	}}
-	if err := r.claim(); err != nil {
+	if err := r.claim(r.records); err != nil {
 		return nil, err
 	}
 	if err := p.recordRun(ctx, r.records...); err != nil {
@@ -83,17 +84,25 @@ func (p *Pipeline) begin(ctx context.Context, o BuildOptions) (*run, error) {
 }
 
 // claim leaves a sign on this machine that this process works on the run: when
-// it is killed, Sweep finds the sign and ends the run as lost.
-func (r *run) claim() error {
+// it is killed, Sweep finds the sign and ends the run as lost. The sign holds
+// what opens the run, as the process may be killed before that is recorded.
+func (r *run) claim(opened []lineage.Record) error {
+	if err := r.p.stamp(opened); err != nil {
+		return err
+	}
+	sign, err := json.Marshal(opened)
+	if err != nil {
+		return err
+	}
 	dir, done, err := r.p.work(r.id, "run")
 	if err != nil {
 		return err
 	}
-	r.done = done
-	if err := os.WriteFile(filepath.Join(dir, runMark), []byte(r.id+"\n"), 0o600); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, runMark), sign, 0o600); err != nil {
 		done()
 		return err
 	}
+	r.done = done
 	return nil
 }
 
@@ -309,19 +318,20 @@ func (p *Pipeline) reopen(ctx context.Context, img *Image, from string) (*run, e
 	if err != nil {
 		return nil, err
 	}
-	r := &run{p: p, id: id}
-	if err := r.claim(); err != nil {
-		return nil, err
-	}
 	a := img.Built()
-	if err := p.recordLocked(ctx, img, lineage.Record{
-		RunID: id, Verb: lineage.VerbOpened,
+	opened := []lineage.Record{{
+		RunID: id, ImageUUID: img.UUID, Verb: lineage.VerbOpened,
 		Run: &lineage.Run{
 			ID: id, Image: img.Name, ImageUUID: img.UUID, Project: img.project(), Ref: a.Artifact.Ref, Commit: a.Artifact.Commit,
 			RetryOf: img.UUID, From: from, State: lineage.RunBuilding, Stage: from,
 			Actor: p.actor(), Channel: p.channel(), Worker: worker(), OpenedAt: p.now(), StartedAt: p.now(),
 		},
-	}); err != nil {
+	}}
+	r := &run{p: p, id: id}
+	if err := r.claim(opened); err != nil {
+		return nil, err
+	}
+	if err := p.recordLocked(ctx, img, opened...); err != nil {
 		r.done()
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package aibuild
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -128,25 +129,30 @@ func (p *Pipeline) sweepWork(ctx context.Context, dir string) error {
 	if _, err := qemu.Sweep(dir); err != nil {
 		return err
 	}
-	if id, err := os.ReadFile(filepath.Join(dir, runMark)); err == nil {
-		if err := p.lose(ctx, strings.TrimSpace(string(id))); err != nil {
-			return err
-		}
+	sign, err := os.ReadFile(filepath.Join(dir, runMark))
+	if err == nil {
+		err = p.lose(ctx, sign)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return os.RemoveAll(dir)
 }
 
-// lose ends a run whose process died.
-func (p *Pipeline) lose(ctx context.Context, id string) error {
-	err := p.recordRun(ctx, lineage.Record{
-		RunID: id, Verb: lineage.VerbEnded, Reason: "aibuild was killed while it worked on this run",
-		Run: &lineage.Run{
-			ID: id, State: lineage.RunLost, Reason: "aibuild was killed while it worked on this run",
-			FinishedAt: p.now(),
-		},
-	})
+// lose ends the run of a sign whose process died.
+func (p *Pipeline) lose(ctx context.Context, sign []byte) error {
+	var records []lineage.Record
+	if err := json.Unmarshal(sign, &records); err != nil || len(records) == 0 {
+		return fmt.Errorf("the sign of a run is damaged (%w); look at it, then remove the folder", err)
+	}
+	id := records[0].RunID
+	const reason = "aibuild was killed while it worked on this run"
+	err := p.recordRun(ctx, append(records, lineage.Record{
+		RunID: id, Verb: lineage.VerbEnded, Reason: reason,
+		Run: &lineage.Run{ID: id, State: lineage.RunLost, Reason: reason, FinishedAt: p.now()},
+	})...)
 	if refused(err) {
-		return nil // it had ended after all, or was killed before it was opened
+		return nil // it had ended after all
 	}
 	return err
 }
