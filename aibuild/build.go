@@ -246,7 +246,7 @@ func (b *building) record(sums publish.Sums) lineage.Record {
 	p, c := b.p, b.run.def
 	built := lineage.Built{
 		Name: b.img.Name, Project: p.project(c), Arch: c.Arch, OSType: c.OS.Distro, OSVer: c.OS.Version,
-		BuiltAt: p.now(), FromISO: b.src.FromISO, UpdateContents: b.changed,
+		BuiltAt: b.run.at, FromISO: b.src.FromISO, UpdateContents: b.changed,
 		Artifact: lineage.Artifact{
 			Format: c.Output.Format, Compress: c.Output.Compress,
 			Size: sums.Size, Allocated: sums.Allocated, VirtualSize: b.header.VirtualSize,
@@ -292,6 +292,16 @@ func (b *building) changes(ctx context.Context) (string, error) {
 		text = text[:strings.LastIndex(text[:column-16], "\n")+1] + "… and more"
 	}
 	return text, nil
+}
+
+// runTime is when a run was opened, as its id says, and the build_at of the
+// image that it makes: so records, links and clouds all agree which of two
+// images of a name is newer, whichever build took longer.
+func runTime(id uuid.UUID, now time.Time) time.Time {
+	if id.Version() != 7 {
+		return now
+	}
+	return time.Unix(id.Time().UnixTime()).UTC()
 }
 
 // newRunID makes the id of a run and of the image that it makes. Its order is

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -75,5 +78,21 @@ func TestEditDuringTheBuild(t *testing.T) {
 			t.Fatal(err)
 		}
 		compare(b, file, "c0ffee-dirty")
+	}
+}
+
+// Records, links and clouds order the images of a name alike: by when their runs
+// were opened.
+func TestTimeOfARun(t *testing.T) {
+	now := time.Now().UTC()
+	id, err := uuid.NewV7()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := runTime(id, time.Time{}); got.Sub(now).Abs() > time.Second {
+		t.Errorf("%s was opened at %v; want about %v", id, got, now)
+	}
+	if got := runTime(uuid.MustParse("6ba7b810-9dad-41d1-80b4-00c04fd430c8"), now); got != now {
+		t.Errorf("an id without a time: %v; want %v", got, now)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
@@ -29,6 +30,7 @@ type RunOptions struct {
 type run struct {
 	p       *Pipeline
 	id      string
+	at      time.Time // see runTime
 	def     *checkout
 	records []lineage.Record // recorded before there was a manifest
 	made    *Image           // the image, where this run has made it before
@@ -54,9 +56,12 @@ func (p *Pipeline) begin(ctx context.Context, o BuildOptions) (*run, error) {
 		if r.id, err = newRunID(); err != nil {
 			return nil, err
 		}
-	} else if _, err := uuid.Parse(r.id); err != nil {
+	}
+	id, err := uuid.Parse(r.id)
+	if err != nil {
 		return nil, &lineage.Invalid{Field: "run id", Problem: fmt.Sprintf("%q is not a UUID", r.id)}
 	}
+	r.at = runTime(id, p.now())
 	made, err := p.load(ctx, def.Name, r.id)
 	switch {
 	case err == nil:
