@@ -46,7 +46,7 @@ type guest struct {
 	started bool
 	watched bool
 	pid     int
-	start   string // with pid it names the process for ever
+	start   string // with pid it names the process for ever; empty if it had ended before the first look
 	serial  string
 	gone    time.Time
 	screen  sync.Mutex
@@ -174,7 +174,7 @@ func (g *guest) sign(phase string, now time.Time) (qemu.Fault, bool) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if phase != phaseConnect || g.start == "" || process.Alive(g.pid, g.start) {
+	if phase != phaseConnect || g.pid == 0 || g.start != "" && process.Alive(g.pid, g.start) {
 		return qemu.Fault{}, false
 	}
 	if g.gone.IsZero() {
