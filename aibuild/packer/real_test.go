@@ -196,6 +196,7 @@ func TestRealConsoleFaultsEndTheBuild(t *testing.T) {
 		{"panic", "Kernel panic - not syncing: no init\r\n", "", false, qemu.KernelPanic, "Kernel panic - not syncing: no init"},
 		{"own serial file", "TINY-INSTALL-FAILED: no disk\r\n", `, "qemuargs": [["-serial", "file:own.log"]]`, false, qemu.InstallerFailed, "TINY-INSTALL-FAILED: no disk"},
 		{"no boot sector", "", "", false, qemu.NoBootloader, "No bootable device."},
+		{"no boot loader, uefi", "", `, "qemuargs": [["-bios", "/usr/share/ovmf/OVMF.fd"], ["-m", "256M"], ["-nic", "none"]]`, false, qemu.NoBootloader, "BdsDxe: "},
 		{"switched off", "bye\r\n", `, "ssh_username": "root", "ssh_password": "x", "ssh_timeout": "10m"`, true, qemu.GuestOff, "QEMU has ended while packer waits"},
 	}
 	for _, tt := range tests {
@@ -298,6 +299,23 @@ func TestRealFailures(t *testing.T) {
 			noGuest(t, j)
 		})
 	}
+}
+
+// A guest that lives but takes no login costs Packer's whole SSH timeout; what
+// it showed is kept.
+func TestRealSSHTimeout(t *testing.T) {
+	t.Parallel()
+	j := realJob(t, disk(t, "login: \r\n", false), `, "ssh_username": "root", "ssh_password": "x", "ssh_timeout": "12s"`, "")
+	_, f, _ := build(t, j)
+	if f == nil || f.Code != CodeSSHTimeout || f.Blame != BlameTemplate || !strings.Contains(f.Sentence, "the guest never answered Packer by SSH") {
+		t.Fatalf("Build: %+v", f)
+	}
+	checkPNG(t, filepath.Join(j.Evidence, screenFile))
+	if b, err := os.ReadFile(filepath.Join(j.Evidence, serialFile)); err != nil || !strings.Contains(string(b), "login: ") {
+		t.Errorf("serial log %q, %v", b, err)
+	}
+	leftOvers(t, j)
+	noGuest(t, j)
 }
 
 func TestRealQEMUByPathIsNotWatched(t *testing.T) {
