@@ -148,7 +148,7 @@ func (b *building) packer(ctx context.Context) error {
 	})
 	var err error
 	b.artifact, err = b.p.packerTool().Build(ctx, packer.Job{
-		Template: filepath.Join(def.dir, filepath.FromSlash(def.Build.Template)), Dir: def.dir,
+		Template: filepath.Join(def.dir, filepath.FromSlash(def.Build.Template)), Builder: def.Build.Builder, Dir: def.dir,
 		WorkDir: filepath.Join(b.work, "packer"), Evidence: b.evidence(),
 		Vars: vars, Secrets: []string{b.keys.private}, Accel: b.accel, Timeout: def.Build.Timeout,
 		WatchConsole: true,

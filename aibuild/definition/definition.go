@@ -42,6 +42,7 @@ type From struct {
 // Build says how Packer makes the image.
 type Build struct {
 	Template string            // path relative to the definition
+	Builder  string            // which of the template's qemu builds, by Packer's name for it; empty where there is one
 	Vars     map[string]string // variables of the template
 	Timeout  time.Duration
 }

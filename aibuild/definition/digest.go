@@ -39,7 +39,7 @@ func (l *loader) digests(d *Definition) (Digests, error) {
 	var build, test, release sum
 	steps := []func() error{
 		func() error {
-			return build.add("settings", []any{d.Name, d.Arch, d.OS, d.From, d.Build.Template, d.Build.Vars, d.Output})
+			return build.add("settings", []any{d.Name, d.Arch, d.OS, d.From, d.Build.Template, d.Build.Builder, d.Build.Vars, d.Output})
 		},
 		func() error {
 			return l.addFiles(&build, l.tree, func(name string) bool {

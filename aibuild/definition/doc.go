@@ -25,7 +25,7 @@
 // # Digests
 //
 // A change starts a run at the first stage it affects. Each digest covers, with defaults filled in:
-//   - Build: name, arch, os, from, build.template, build.vars, output; name, content and executable bit of every file of
+//   - Build: name, arch, os, from, build.template, build.builder, build.vars, output; name, content and executable bit of every file of
 //     the folder but aibuild.yaml, README*, LICENSE*, CHANGELOG* and the cases (these too when the template names their
 //     folder); the same of the folders under depends_on. The bytes of the source are not in it: their own digest, as
 //     SourceSHA256 gives it at the start of the run, has to be compared beside it.

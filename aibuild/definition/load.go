@@ -28,6 +28,7 @@ type settings struct {
 	} `yaml:"from"`
 	Build struct {
 		Template string            `yaml:"template"`
+		Builder  string            `yaml:"builder"`
 		Vars     map[string]string `yaml:"vars"`
 		Timeout  time.Duration     `yaml:"timeout"`
 	} `yaml:"build"`
@@ -198,7 +199,7 @@ func (s *settings) definition(dir string) *Definition {
 		Dir: dir, Name: s.Name, Arch: s.Arch,
 		OS:     OS{s.OS.Distro, s.OS.Version},
 		From:   From{clean(s.From.ISO), clean(s.From.Disk), s.From.Image, s.From.Checksum},
-		Build:  Build{clean(s.Build.Template), s.Build.Vars, s.Build.Timeout},
+		Build:  Build{clean(s.Build.Template), s.Build.Builder, s.Build.Vars, s.Build.Timeout},
 		Output: Output{s.Output.Format, s.Output.Compress},
 		Test: Test{
 			Matrix: Matrix{s.Test.Matrix.Firmware, s.Test.Matrix.DiskBus, s.Test.Matrix.Datasource},

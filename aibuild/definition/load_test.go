@@ -18,7 +18,7 @@ const good = `name: debian-12
 arch: x86_64
 os: {distro: debian, version: "12"}
 from: {iso: "https://example.com/d.iso?token=1", checksum: "sha256:` + hexSum + `"}
-build: {template: debian.pkr.hcl, vars: {mirror: http://deb, cpus: 2}, timeout: 90m}
+build: {template: debian.pkr.hcl, builder: image.qemu.guest, vars: {mirror: http://deb, cpus: 2}, timeout: 90m}
 output: {format: qcow2, compress: zlib}
 test:
   matrix: {firmware: [bios, uefi], disk_bus: [virtio, scsi], datasource: [nocloud, configdrive]}
@@ -57,7 +57,7 @@ func TestLoad(t *testing.T) {
 	want := &Definition{
 		Dir: "images/debian-12", Name: "debian-12", Arch: "x86_64", OS: OS{"debian", "12"},
 		From:    From{ISO: "https://example.com/d.iso?token=1", Checksum: "sha256:" + hexSum},
-		Build:   Build{"debian.pkr.hcl", map[string]string{"mirror": "http://deb", "cpus": "2"}, 90 * time.Minute},
+		Build:   Build{"debian.pkr.hcl", "image.qemu.guest", map[string]string{"mirror": "http://deb", "cpus": "2"}, 90 * time.Minute},
 		Output:  Output{"qcow2", "zlib"},
 		Test:    Test{Matrix{[]string{"bios", "uefi"}, []string{"virtio", "scsi"}, []string{"nocloud", "configdrive"}}, 1 << 30, 1, "debian", "tests", 30 * time.Minute},
 		Release: Release{Clusters: []string{"alpha", "beta"}, Visibility: "private", Properties: map[string]string{"hw_disk_bus": "virtio"}},

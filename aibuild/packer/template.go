@@ -212,7 +212,7 @@ func (t *Template) Source(builder string) (Source, error) {
 	case len(found) == 0:
 		p.add(at, fmt.Sprintf("the template has no qemu build %q", builder), "it has "+strings.Join(names, ", "))
 	case len(found) > 1:
-		p.add(found[1].position, "the template has several qemu builds: "+strings.Join(names, ", "), "say which one is meant, or keep one")
+		p.add(found[1].position, "the template has several qemu builds: "+strings.Join(names, ", "), "name one in build.builder, or keep one")
 	default:
 		return found[0], nil
 	}
