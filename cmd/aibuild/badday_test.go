@@ -48,7 +48,7 @@ func TestKilledInEveryStage(t *testing.T) {
 
 // Ctrl-C and SIGTERM in every stage: 130 and 143, everything cleaned up.
 func TestSignalsInEveryStage(t *testing.T) {
-	for i, stage := range []string{"build", "test", "release"} {
+	for i, stage := range []string{"build", "test", "publish", "release"} {
 		sig, code := syscall.SIGINT, 130
 		if i%2 == 1 {
 			sig, code = syscall.SIGTERM, 143
@@ -75,20 +75,27 @@ func TestSignalsInEveryStage(t *testing.T) {
 	}
 }
 
-// The database goes away in mid-run: the work goes on, and what happened is
-// recorded when it is back.
+// The database goes away in mid-run, or takes no writes any more: the work goes
+// on, and what happened is recorded when it is back.
 func TestDatabaseAway(t *testing.T) {
 	l := servers(t)
-	dir := quick(t, "db-away", nil)
-	p := newPerson(t)
-	r := p.whenSays(signs["build"], func(*os.Process) {
-		if out, err := l.stack("down", "mariadb", "--signal", "KILL"); err != nil {
+	stack := func(args ...string) {
+		if out, err := l.stack(args...); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
-	}, "run", dir)
-	if out, err := l.stack("up"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
+	t.Run("killed", func(t *testing.T) {
+		databaseAway(t, "db-away", func() { stack("down", "mariadb", "--signal", "KILL") }, func() { stack("up") })
+	})
+	t.Run("read-only", func(t *testing.T) {
+		databaseAway(t, "db-read-only", func() { l.sqlAsAdmin(t, "SET GLOBAL read_only = 1") }, func() { l.sqlAsAdmin(t, "SET GLOBAL read_only = 0") })
+	})
+}
+
+func databaseAway(t *testing.T, name string, goes, returns func()) {
+	p, dir := newPerson(t), quick(t, name, nil)
+	r := p.whenSays(signs["build"], func(*os.Process) { goes() }, "run", dir)
+	returns()
 	if r.code != 0 {
 		t.Fatalf("the run ended with %d:\n%s", r.code, tailOf(r.err))
 	}
@@ -96,7 +103,7 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("nothing is said about the database:\n%s", tailOf(r.err))
 	}
 	p.must(0, "clusters") // any command that uses the pipeline delivers
-	e := p.history("db-away")[0]
+	e := p.history(name)[0]
 	if e["state"] != "released" || e["image_uuid"] != r.last() {
 		t.Errorf("after delivery: %v %v", e["state"], e["image_uuid"])
 	}

@@ -18,6 +18,17 @@ import (
 // nothing of ours may stand between the tables and the question.
 func (l *lab) sql(t *testing.T, query string) string {
 	t.Helper()
+	return l.sqlBy(t, l.env["AIBUILD_DSN"], query)
+}
+
+// sqlAsAdmin is sql with all rights.
+func (l *lab) sqlAsAdmin(t *testing.T, query string) string {
+	t.Helper()
+	return l.sqlBy(t, l.env["STACK_MARIADB_ADMIN"]+":@unix("+l.env["STACK_MARIADB_SOCKET"]+")/aibuild", query)
+}
+
+func (l *lab) sqlBy(t *testing.T, dsn, query string) string {
+	t.Helper()
 	const script = `
 import os, sys, re, pymysql
 m = re.match(r'([^:]+):(.*)@(tcp|unix)\(([^)]*)\)/([^?]*)', os.environ["DSN"])
@@ -28,7 +39,7 @@ c.execute(sys.argv[1])
 for r in c.fetchall(): print("\t".join("NULL" if x is None else str(x) for x in r))
 `
 	cmd := exec.Command("/usr/bin/python3", "-c", script, query)
-	cmd.Env = []string{"DSN=" + l.env["AIBUILD_DSN"], "PATH=/usr/bin"}
+	cmd.Env = []string{"DSN=" + dsn, "PATH=/usr/bin"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", query, err, out)
