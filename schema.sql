@@ -1,4 +1,4 @@
--- The tables of aibuild, full current state (schema version 1).
+-- The tables of aibuild, full current state (schema version 2).
 --
 -- `aibuild serve` and `aibuild db migrate` apply this file, then the numbered
 -- upgrade steps of aibuild/lineage, which bring older tables to this state.
@@ -155,7 +155,10 @@ CREATE TABLE IF NOT EXISTS image_package (
 -- One row per attempt of one image. head_seq is NULL for runs that no push
 -- opened, so that the key `head` binds only those that one did; first_run is
 -- the id of the first attempt, so that retries of any run are counted once.
--- lease_owner, lease_until and fence belong to the reconciler that moves it.
+-- managed runs are moved and ended by the daemon: next_at, lease_owner (as
+-- OWNER#CLAIM), lease_until and fence belong to its reconciler. status_due = 1:
+-- GitLab has not yet been told of the state; status_sent is its word for the
+-- last one that it was told.
 CREATE TABLE IF NOT EXISTS run (
   seq               BIGINT NOT NULL AUTO_INCREMENT,
   id                VARCHAR(36) NOT NULL,
@@ -179,6 +182,7 @@ CREATE TABLE IF NOT EXISTS run (
   exit_code         INT,
   actor             VARCHAR(255) NOT NULL,
   channel           VARCHAR(32) NOT NULL,
+  managed           TINYINT NOT NULL,
   worker            VARCHAR(255) NOT NULL,
   hook_event        BIGINT,
   jenkins           VARCHAR(255) NOT NULL,
@@ -189,6 +193,7 @@ CREATE TABLE IF NOT EXISTS run (
   build_tag         VARCHAR(255) NOT NULL,
   cancel_by         VARCHAR(255),
   cancel_at         DATETIME(6),
+  cancel_reason     TEXT NOT NULL,
   lease_owner       VARCHAR(255),
   lease_until       DATETIME(6),
   fence             BIGINT NOT NULL,
@@ -197,6 +202,11 @@ CREATE TABLE IF NOT EXISTS run (
   opened_at         DATETIME(6) NOT NULL,
   started_at        DATETIME(6),
   finished_at       DATETIME(6),
+  status_due        TINYINT NOT NULL,
+  status_sent       VARCHAR(20) NOT NULL,
+  status_tries      INT NOT NULL,
+  status_next_at    DATETIME(6),
+  status_error      TEXT NOT NULL,
   PRIMARY KEY (seq),
   UNIQUE KEY id (id),
   UNIQUE KEY head (project, ref, head_seq, image, attempt),
@@ -208,13 +218,19 @@ CREATE TABLE IF NOT EXISTS run (
   KEY state_seq (state, seq),
   KEY image_state (image, state, seq),
   KEY unfinished (finished, seq),
+  KEY active (finished, image, seq),
   KEY due (finished, next_at),
+  KEY hook (hook_event),
+  KEY status (status_due, project, commit_sha, image, seq),
   KEY jenkins_job (jenkins_job, jenkins_build),
   KEY build_tag (build_tag)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- The durable inbox of hooks. payload is compressed; it is the only part that
--- expires. head_seq is what the ref's head counted when it was handled.
+-- The durable inbox of hooks. payload is compressed by zstd; it is the only
+-- part that expires (kept = 0), payload_size is what it had uncompressed.
+-- head_seq is what the ref's head counted when the event had moved it; ref_key
+-- (the first half of the ref's sha256, hex) stands for the ref in indexes,
+-- because a ref is longer than they may be.
 CREATE TABLE IF NOT EXISTS hook_event (
   id               BIGINT NOT NULL AUTO_INCREMENT,
   instance         VARCHAR(255) NOT NULL,
@@ -222,11 +238,14 @@ CREATE TABLE IF NOT EXISTS hook_event (
   event            VARCHAR(64) NOT NULL,
   project          VARCHAR(255) NOT NULL,
   ref              VARCHAR(1024) NOT NULL,
+  ref_key          VARCHAR(32) NOT NULL,
   before_sha       VARCHAR(64) NOT NULL,
   after_sha        VARCHAR(64) NOT NULL,
   head_seq         BIGINT,
   actor            VARCHAR(255) NOT NULL,
   payload          LONGBLOB,
+  payload_size     BIGINT NOT NULL,
+  kept             TINYINT NOT NULL,
   state            VARCHAR(20) NOT NULL,
   reason           TEXT NOT NULL,
   lease_owner      VARCHAR(255),
@@ -238,9 +257,13 @@ CREATE TABLE IF NOT EXISTS hook_event (
   handled_at       DATETIME(6),
   PRIMARY KEY (id),
   UNIQUE KEY delivery (instance, idempotency_key),
+  UNIQUE KEY head (project, ref_key, head_seq),
+  KEY waiting (state, project, ref_key, id),
   KEY state_id (state, id),
   KEY project_id (project, id),
-  KEY received (received_at)
+  KEY project_state (project, state, id),
+  KEY ref_id (project, ref_key, id),
+  KEY kept (kept, received_at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- Who did what, when, by what and why. Rows are only ever added. record_id

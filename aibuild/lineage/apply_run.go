@@ -80,12 +80,12 @@ func (w writer) insertRun(run Run, first string, at time.Time) error {
 		return err
 	}
 	return w.exec(`INSERT INTO run (id, first_run, attempt, retry_of, image, image_uuid, project, ref, head_seq, commit_sha, folder, from_stage, stage,
-			state, state_at, finished, reason, failure, exit_code, actor, channel, worker, jenkins, jenkins_job, jenkins_queue_id, jenkins_build,
-			jenkins_url, build_tag, fence, tries, opened_at, started_at, finished_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?)`,
+			state, state_at, finished, reason, failure, exit_code, actor, channel, managed, worker, jenkins, jenkins_job, jenkins_queue_id, jenkins_build,
+			jenkins_url, build_tag, cancel_reason, fence, tries, next_at, opened_at, started_at, finished_at, status_due, status_sent, status_tries, status_error)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, '', 0, 0, IF(?, NOW(6), NULL), ?, ?, ?, ?, '', 0, '')`,
 		run.ID, first, run.Attempt, null(run.RetryOf), run.Image, null(run.ImageUUID), run.Project, run.Ref, nullInt(run.HeadSeq), run.Commit, run.Folder, run.From, run.Stage,
-		run.State, at, run.Final(), run.Reason, failure, run.ExitCode, run.Actor, run.Channel, run.Worker, run.JenkinsJob, nullInt(run.QueueID), nullInt(run.Build),
-		run.BuildURL, run.BuildTag, run.OpenedAt, nullTime(run.StartedAt), nullTime(run.FinishedAt))
+		run.State, at, run.Final(), run.Reason, failure, run.ExitCode, run.Actor, run.Channel, run.Managed, run.Worker, run.JenkinsJob, nullInt(run.QueueID), nullInt(run.Build),
+		run.BuildURL, run.BuildTag, run.Managed, run.OpenedAt, nullTime(run.StartedAt), nullTime(run.FinishedAt), run.tells())
 }
 
 // attemptOf counts the attempts of a run's first one and takes over what the

@@ -10,6 +10,10 @@ import (
 // ErrNotFound says that nothing in the record matches what was asked for.
 var ErrNotFound = errors.New("not found")
 
+// ErrFenced says that somebody else has taken over what was claimed, or has
+// ended it: whoever gets it must leave the thing alone.
+var ErrFenced = errors.New("taken over by another process")
+
 // Unavailable says that the database server cannot be used at the moment. The
 // same call may succeed later; a [Record] can be journalled and sent again.
 type Unavailable struct {

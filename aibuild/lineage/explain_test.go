@@ -17,9 +17,9 @@ func fill(t *testing.T, s *Store, images, runs, events int) {
 		IF(seq %% 97 = 0, 'test_failed', 'passed'), seq %% 97 <> 0, 0, 0, 0, '2020-01-01' + INTERVAL seq MINUTE, 0, 0, '', NOW(6) FROM seq_1_to_%d`, db, images))
 	query(t, fmt.Sprintf(`INSERT INTO %s.build_log SELECT uuid, name, 'debian', '12', built_at, 'x', 'y' FROM %s.image`, db, db))
 	query(t, fmt.Sprintf(`INSERT INTO %s.run (id, first_run, attempt, image, image_uuid, project, ref, commit_sha, folder, from_stage, stage, state, state_at, finished, reason, actor, channel, worker,
-		jenkins, jenkins_job, jenkins_url, build_tag, fence, tries, opened_at)
+		jenkins, jenkins_job, jenkins_url, build_tag, fence, tries, opened_at, managed, cancel_reason, status_due, status_sent, status_tries, status_error)
 		SELECT seq, seq, 1, IF(seq %% 8 = 0, 'hot', 'cold'), IF(seq %% 3 = 0, NULL, seq), IF(seq %% 8 = 0, 'hot', 'cold'), '', '', '', '', '', IF(seq %% 97 = 0, 'building', 'success'), NOW(6), seq %% 97 <> 0, '', '', '', '',
-		'', '', '', '', 0, 0, NOW(6) FROM seq_1_to_%d`, db, runs))
+		'', '', '', '', 0, 0, NOW(6), 0, '', 0, '', 0, '' FROM seq_1_to_%d`, db, runs))
 	query(t, fmt.Sprintf(`INSERT INTO %s.event (record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, reason)
 		SELECT seq, NOW(6), NOW(6), IF(seq %% 8 = 0, 'hot', 'cold'), '', 'built', IF(seq %% 8 = 0, 'hot', 'cold'), seq %% 5000, seq %% 5000, '' FROM seq_1_to_%d`, db, events))
 	query(t, "ANALYZE TABLE "+db+".image, "+db+".build_log, "+db+".run, "+db+".event")

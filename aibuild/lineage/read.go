@@ -225,19 +225,23 @@ const foreignSQL = `SELECT b.image_uuid, COALESCE(b.image_name, ''), 0, '', '', 
 	WHERE i.id IS NULL AND `
 
 const runColumns = `seq, id, image, image_uuid, project, ref, commit_sha, head_seq, folder, retry_of, attempt, from_stage, stage, state, reason,
-	actor, channel, worker, jenkins_job, jenkins_queue_id, jenkins_build, jenkins_url, build_tag, failure, exit_code, opened_at, started_at, finished_at`
+	actor, channel, worker, jenkins_job, jenkins_queue_id, jenkins_build, jenkins_url, build_tag, failure, exit_code, opened_at, started_at, finished_at,
+	managed, hook_event, cancel_by, cancel_reason`
 
-func scanRun(rows *sql.Rows) (seq int64, r Run, err error) {
-	var made, retry, failure sql.NullString
-	var head, queue, build, exit sql.NullInt64
+// scanRun reads runColumns, and more columns after them.
+func scanRun(rows *sql.Rows, after ...any) (seq int64, r Run, err error) {
+	var made, retry, failure, cancel sql.NullString
+	var head, queue, build, exit, event sql.NullInt64
 	var started, finished sql.NullTime
-	err = rows.Scan(&seq, &r.ID, &r.Image, &made, &r.Project, &r.Ref, &r.Commit, &head, &r.Folder, &retry, &r.Attempt, &r.From, &r.Stage, &r.State, &r.Reason,
-		&r.Actor, &r.Channel, &r.Worker, &r.JenkinsJob, &queue, &build, &r.BuildURL, &r.BuildTag, &failure, &exit, &r.OpenedAt, &started, &finished)
+	err = rows.Scan(append([]any{&seq, &r.ID, &r.Image, &made, &r.Project, &r.Ref, &r.Commit, &head, &r.Folder, &retry, &r.Attempt, &r.From, &r.Stage, &r.State, &r.Reason,
+		&r.Actor, &r.Channel, &r.Worker, &r.JenkinsJob, &queue, &build, &r.BuildURL, &r.BuildTag, &failure, &exit, &r.OpenedAt, &started, &finished,
+		&r.Managed, &event, &cancel, &r.CancelReason}, after...)...)
 	if err != nil {
 		return 0, Run{}, err
 	}
 	r.ImageUUID, r.RetryOf, r.HeadSeq, r.QueueID, r.Build = made.String, retry.String, head.Int64, queue.Int64, build.Int64
 	r.StartedAt, r.FinishedAt = started.Time, finished.Time
+	r.Event, r.CancelBy = event.Int64, cancel.String
 	if exit.Valid {
 		code := int(exit.Int64)
 		r.ExitCode = &code

@@ -20,6 +20,20 @@ const (
 	VerbPruned    = "pruned"
 	VerbMovedTo   = "transferred" // a name, to another project
 	VerbAdopted   = "adopted"     // a row that others wrote
+
+	VerbCancel       = "cancel_requested" // of a run
+	VerbToken        = "token_created"
+	VerbTokenRevoked = "token_revoked"
+)
+
+// Channels of records and runs. Others are allowed. Only records of the daemon
+// may end a run that is managed; whoever passes on records of others must not
+// let them claim to be the daemon.
+const (
+	ChannelHook     = "hook"     // a push
+	ChannelAPI      = "api"      // somebody asked the daemon
+	ChannelSchedule = "schedule" // it was time
+	ChannelDaemon   = "daemon"   // the daemon itself
 )
 
 // Record is one step of the story, and one line of a journal. Exactly one of

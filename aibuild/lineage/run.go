@@ -1,6 +1,9 @@
 package lineage
 
-import "time"
+import (
+	"regexp"
+	"time"
+)
 
 // States of a run. The last nine are final: they never change.
 const (
@@ -40,6 +43,12 @@ type Run struct {
 	State     string `json:"state"`
 	Reason    string `json:"reason,omitempty"`
 
+	// Given by the store.
+	Managed      bool   `json:"managed,omitempty"`    // the daemon moves and ends it
+	Event        int64  `json:"hook_event,omitempty"` // the delivery that it was opened for
+	CancelBy     string `json:"cancel_by,omitempty"`  // who wants it cancelled
+	CancelReason string `json:"cancel_reason,omitempty"`
+
 	Actor      string `json:"actor,omitempty"`   // who opened it
 	Channel    string `json:"channel,omitempty"` // by what
 	Worker     string `json:"worker,omitempty"`  // process that works on it: HOST/PID/START
@@ -58,6 +67,15 @@ type Run struct {
 
 // Final says whether the run has ended.
 func (r Run) Final() bool { return runRank[r.State] == finalRank }
+
+// tells says whether GitLab is told of the run's states: there is a commit to
+// put them on, and it is not somebody's own build on a machine of theirs.
+func (r Run) tells() bool {
+	return r.Project != "" && commitID.MatchString(r.Commit) && r.Channel != "cli" && r.Channel != "library"
+}
+
+// commitID: the commit of an uncommitted tree is no object of GitLab.
+var commitID = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
 
 // RunFilter selects a page of [Store.Runs].
 type RunFilter struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,15 @@ type Config struct {
 type Store struct {
 	db      *sql.DB
 	locks   *sql.DB // one connection per held lock, closed with it
+	inbox   *sql.DB // a few that readers cannot use up: hooks wait for nobody
 	cfg     *mysql.Config
 	log     hclog.Logger
 	now     func() time.Time
 	checked atomic.Bool // the schema fits
+
+	maxPacket atomic.Int64 // of the server; 0 = not asked yet
+	stmtMu    sync.Mutex
+	stmts     map[string]*sql.Stmt // of inbox, by their text
 }
 
 // Open connects to the server. It does not touch the tables: call
@@ -38,7 +44,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, log: c.Log, now: c.Now}
+	s := &Store{cfg: cfg, log: c.Log, now: c.Now, stmts: map[string]*sql.Stmt{}}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
@@ -56,6 +62,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.db.SetConnMaxLifetime(3 * time.Minute)
 	s.locks = sql.OpenDB(connector)
 	s.locks.SetMaxIdleConns(-1)
+	s.inbox = sql.OpenDB(connector)
+	s.inbox.SetMaxOpenConns(4)
+	s.inbox.SetMaxIdleConns(4)
+	s.inbox.SetConnMaxLifetime(3 * time.Minute)
 	if err := s.db.PingContext(ctx); err != nil {
 		return nil, errors.Join(s.fault(ctx, "open", err), s.Close())
 	}
@@ -63,7 +73,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 }
 
 // Close closes the connections. Locks that are still held are dropped.
-func (s *Store) Close() error { return errors.Join(s.db.Close(), s.locks.Close()) }
+func (s *Store) Close() error { return errors.Join(s.inbox.Close(), s.db.Close(), s.locks.Close()) }
 
 // parseDSN never shows the driver's own error: it may quote parts of a
 // password that was not escaped.
@@ -188,7 +198,7 @@ func (s *Store) diagnose(err error) error {
 
 // own says whether the error is one of this package's.
 func own(err error) bool {
-	return errors.Is(err, ErrNotFound) || is[*Unavailable](err) || is[*SchemaError](err) || is[*Invalid](err) ||
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrFenced) || is[*Unavailable](err) || is[*SchemaError](err) || is[*Invalid](err) ||
 		is[*Taken](err) || is[*Conflict](err) || is[*Ambiguous](err) || is[*Locked](err) || is[*LockLost](err)
 }
 

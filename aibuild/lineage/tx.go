@@ -30,13 +30,19 @@ const (
 	connTries = 3  // against broken connections
 )
 
-// write runs fn in one transaction, under the named server-wide locks. A
-// deadlock, a lock wait or a lost race runs it again, as does a connection
-// that breaks: fn must be idempotent, because the commit may have arrived.
+// write runs fn in one transaction, under the named server-wide locks, and
+// again as [Store.again] says.
 func (s *Store) write(ctx context.Context, op string, locks []string, fn func(*sql.Tx) error) error {
+	return s.again(ctx, op, func() error { return s.attempt(ctx, locks, fn) })
+}
+
+// again runs fn until it succeeds: a deadlock, a lock wait or a lost race runs
+// it again, as does a connection that breaks. fn must be idempotent, because
+// what it sent may have arrived.
+func (s *Store) again(ctx context.Context, op string, fn func() error) error {
 	races, breaks := 0, 0
 	for {
-		err := s.attempt(ctx, locks, fn)
+		err := fn()
 		switch n := number(err); {
 		case err == nil:
 			return nil
@@ -50,7 +56,7 @@ func (s *Store) write(ctx context.Context, op string, locks []string, fn func(*s
 		if races >= lockTries || breaks >= connTries {
 			return s.fault(ctx, op, err)
 		}
-		s.log.Debug("transaction runs again", "op", op, "error", err)
+		s.log.Debug("runs again", "op", op, "error", err)
 		if err := pause(ctx, time.Duration(1+rand.IntN(20*(races+breaks)))*time.Millisecond); err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}

@@ -1,0 +1,238 @@
+package lineage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	acceptRows  = 64      // in one statement
+	acceptBytes = 4 << 20 // of packed payloads in one statement
+)
+
+// AcceptEvents stores deliveries durably: when it returns nil, they survive a
+// crash of the server. An existing key is found, not overwritten. It gives one
+// result per event, in their order. Many events in one call cost one write to
+// the disk, so callers that come at once should share a call.
+func (s *Store) AcceptEvents(ctx context.Context, events []HookEvent) ([]Accepted, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	if err := s.ready(ctx, "accept events"); err != nil {
+		return nil, err
+	}
+	var c checker
+	for i, e := range events {
+		e.check(&c, fmt.Sprintf("events[%d].", i))
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	rows, err := s.deliveries(ctx, events)
+	if err != nil {
+		return nil, s.fault(ctx, "accept events", err)
+	}
+	for part := range chunks(rows) {
+		if err := s.again(ctx, "accept events", func() error { return s.accept(ctx, part) }); err != nil {
+			return nil, err
+		}
+	}
+	accepted := make([]Accepted, len(rows))
+	for i, d := range rows {
+		accepted[i] = d.Accepted
+	}
+	return accepted, nil
+}
+
+// delivery is an event on its way into the table.
+type delivery struct {
+	HookEvent
+	Accepted
+	packed []byte
+	known  bool // Accepted is filled in
+}
+
+func (s *Store) deliveries(ctx context.Context, events []HookEvent) ([]*delivery, error) {
+	rows := make([]*delivery, len(events))
+	for i, e := range events {
+		if e.State == "" {
+			e.State = EventPending
+		}
+		e.ReceivedAt, e.Size = utc(e.ReceivedAt), int64(len(e.Payload))
+		d := &delivery{HookEvent: e}
+		if e.Payload != nil {
+			var err error
+			if d.packed, err = pack(e.Payload); err != nil {
+				return nil, err
+			}
+		}
+		// Nothing is decided from the payload: rather the event without it
+		// than no event.
+		if most, err := s.packet(ctx); err != nil {
+			return nil, err
+		} else if int64(len(d.packed)) > most-64<<10 {
+			s.log.Warn("payload is larger than the server takes (max_allowed_packet); the event is stored without it", "key", e.Key, "bytes", len(d.packed))
+			d.packed = nil
+		}
+		rows[i] = d
+	}
+	return rows, nil
+}
+
+// packet is the most bytes that the server takes in one piece.
+func (s *Store) packet(ctx context.Context) (int64, error) {
+	if n := s.maxPacket.Load(); n > 0 {
+		return n, nil
+	}
+	var n int64
+	if err := s.inbox.QueryRowContext(ctx, "SELECT @@max_allowed_packet").Scan(&n); err != nil {
+		return 0, err
+	}
+	s.maxPacket.Store(n)
+	return n, nil
+}
+
+// chunks cuts what is too much for one statement.
+func chunks(rows []*delivery) func(yield func([]*delivery) bool) {
+	return func(yield func([]*delivery) bool) {
+		from, bytes := 0, 0
+		for i, d := range rows {
+			if i > from && (i-from >= acceptRows || bytes+len(d.packed) > acceptBytes) {
+				if !yield(rows[from:i]) {
+					return
+				}
+				from, bytes = i, 0
+			}
+			bytes += len(d.packed)
+		}
+		yield(rows[from:])
+	}
+}
+
+// accept inserts what is new. Nearly always all is: that is one statement, and
+// one that reads the ids. Where a key is known, what is stored under it is read
+// first, and the rest is tried again.
+func (s *Store) accept(ctx context.Context, rows []*delivery) error {
+	for {
+		fresh := unknown(rows)
+		if len(fresh) == 0 {
+			return nil
+		}
+		err := s.insertEvents(ctx, fresh)
+		dup := number(err) == erDupEntry
+		if err != nil && !dup {
+			return err
+		}
+		found, err := s.stored(ctx, fresh)
+		if err != nil {
+			return err
+		}
+		for _, d := range fresh {
+			if a, ok := found[d.slot()]; ok {
+				d.Accepted, d.known = a, true
+				d.Accepted.Duplicate = dup
+			}
+		}
+		if !dup && len(unknown(fresh)) > 0 {
+			return errors.New("events that were stored a moment ago are gone")
+		}
+	}
+}
+
+type slot struct{ instance, key string }
+
+func (d *delivery) slot() slot { return slot{d.Instance, d.Key} }
+
+// unknown are the rows that are still to be stored, the first of each key. The
+// others of a known key are duplicates of it.
+func unknown(rows []*delivery) []*delivery {
+	first := map[slot]*delivery{}
+	var list []*delivery
+	for _, d := range rows {
+		f, ok := first[d.slot()]
+		switch {
+		case !ok:
+			first[d.slot()] = d
+			if !d.known {
+				list = append(list, d)
+			}
+		case f.known && !d.known:
+			d.Accepted, d.known = f.Accepted, true
+			d.Accepted.Duplicate = true
+		}
+	}
+	return list
+}
+
+const insertEventSQL = "INSERT INTO hook_event (instance, idempotency_key, event, project, ref, ref_key, before_sha, after_sha, actor, payload, payload_size, kept, state, reason, fence, tries, received_at, handled_at) VALUES "
+
+const insertEventRow = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, COALESCE(?, NOW(6)), IF(?, NOW(6), NULL))"
+
+func (s *Store) insertEvents(ctx context.Context, rows []*delivery) error {
+	stmt, err := s.prepared(ctx, insertEventSQL+strings.TrimSuffix(strings.Repeat(insertEventRow+", ", len(rows)), ", "))
+	if err != nil {
+		return err
+	}
+	args := make([]any, 0, 16*len(rows))
+	for _, d := range rows {
+		e := &d.HookEvent
+		args = append(args, e.Instance, e.Key, e.Event, e.Project, e.Ref, refKey(e.Ref), e.Before, e.After, e.Actor,
+			d.packed, e.Size, d.packed != nil, e.State, e.Reason, nullTime(e.ReceivedAt), e.State != EventPending)
+	}
+	_, err = stmt.ExecContext(ctx, args...)
+	return err
+}
+
+const storedEventsSQL = "SELECT id, instance, idempotency_key, project, ref, after_sha FROM hook_event FORCE INDEX (delivery) WHERE "
+
+// stored reads what the table has under the keys of the rows.
+func (s *Store) stored(ctx context.Context, rows []*delivery) (map[slot]Accepted, error) {
+	stmt, err := s.prepared(ctx, storedEventsSQL+"(instance, idempotency_key) IN ("+strings.TrimSuffix(strings.Repeat("(?, ?), ", len(rows)), ", ")+")")
+	if err != nil {
+		return nil, err
+	}
+	args := make([]any, 0, 2*len(rows))
+	for _, d := range rows {
+		args = append(args, d.Instance, d.Key)
+	}
+	result, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer result.Close()
+	found := make(map[slot]Accepted, len(rows))
+	for result.Next() {
+		var at slot
+		var a Accepted
+		if err := result.Scan(&a.ID, &at.instance, &at.key, &a.Project, &a.Ref, &a.After); err != nil {
+			return nil, err
+		}
+		found[at] = a
+	}
+	return found, result.Err()
+}
+
+// prepared keeps the statements of the inbox: they are few, and their text
+// depends only on the number of rows.
+func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	s.stmtMu.Lock()
+	stmt, ok := s.stmts[query]
+	s.stmtMu.Unlock()
+	if ok {
+		return stmt, nil
+	}
+	stmt, err := s.inbox.PrepareContext(ctx, query) // unlocked: it may wait for the server
+	if err != nil {
+		return nil, err
+	}
+	s.stmtMu.Lock()
+	defer s.stmtMu.Unlock()
+	if other, ok := s.stmts[query]; ok {
+		return other, stmt.Close()
+	}
+	s.stmts[query] = stmt
+	return stmt, nil
+}
