@@ -250,7 +250,7 @@ func (b *building) record(sums publish.Sums) lineage.Record {
 		Artifact: lineage.Artifact{
 			Format: c.Output.Format, Compress: c.Output.Compress,
 			Size: sums.Size, Allocated: sums.Allocated, VirtualSize: b.header.VirtualSize,
-			SHA256: sums.SHA256, SHA512: sums.SHA512, MD5: sums.MD5,
+			SHA256: sums.SHA256, SHA512: sums.SHA512,
 			Commit: c.rev.name(), Dirty: c.rev.Dirty, Ref: p.ref(c),
 			BuildDigest: c.Digests.Build, TestDigest: c.Digests.Test, ReleaseDigest: c.Digests.Release,
 			SourceURL: b.src.FromISO, SourceSHA256: b.src.SHA256,

@@ -33,13 +33,12 @@ func publishPart(ctx context.Context, b *bench) ([]line, error) {
 		return nil, err
 	}
 	wall := line{what: "2 GiB with 1152 MiB of data", against: "max(slowest digest, all CPU / cores), " + digests.name + ", cp", unit: "x", bound: 1.3}
-	md5 := line{what: "the same", against: "the same and MD5, which is made too", unit: "x"}
 	atOnce := line{what: "the same", against: "all of these programs at once", unit: "x"}
 	read := line{what: "bytes read", against: "the source's data", unit: "x", bound: 1.02}
 	blocks := line{what: "blocks written", against: "the source's", unit: "x", bound: 1.02}
 	rss := line{what: "memory", unit: "MiB", bound: 48}
 	err = b.repeat(ctx, func(int) error {
-		least, withMD5, err := b.publishLeast(ctx, digests, source)
+		least, err := b.publishLeast(ctx, digests, source)
 		if err != nil {
 			return err
 		}
@@ -52,45 +51,38 @@ func publishPart(ctx context.Context, b *bench) ([]line, error) {
 			return err
 		}
 		wall.samples = append(wall.samples, ratio(ours.Wall, least))
-		md5.samples = append(md5.samples, ratio(ours.Wall, withMD5))
 		atOnce.samples = append(atOnce.samples, ratio(ours.Wall, together))
 		read.samples = append(read.samples, float64(ours.Read)/sparseData)
 		blocks.samples = append(blocks.samples, copied)
 		rss.samples = append(rss.samples, float64(ours.RSS)/mebibyte)
 		return nil
 	})
-	return []line{wall, md5, atOnce, read, blocks, rss}, errors.Join(err, os.Remove(source))
+	return []line{wall, atOnce, read, blocks, rss}, errors.Join(err, os.Remove(source))
 }
 
 // publishLeast is the time that no program can go below which does the same:
 // that of the slowest digest, or that of all work spread over the cores.
-func (b *bench) publishLeast(ctx context.Context, d digestTool, source string) (least, withMD5 time.Duration, err error) {
+func (b *bench) publishLeast(ctx context.Context, d digestTool, source string) (time.Duration, error) {
 	t, err := b.digest(ctx, d, source)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	target := b.path("copy.raw")
 	copied, err := b.program(ctx, "cp", "--sparse=auto", source, target)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	synced, err := b.program(ctx, "sync", target)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	md5, err := b.program(ctx, "md5sum", source)
-	if err != nil {
-		return 0, 0, err
-	}
-	cpu := t.cpu + copied.CPU + synced.CPU
-	return max(t.slowest, perCore(cpu)), max(t.slowest, md5.Duration, perCore(cpu+md5.CPU)), os.Remove(target)
+	return max(t.slowest, perCore(t.cpu+copied.CPU+synced.CPU)), os.Remove(target)
 }
 
 // publishAtOnce is what a shell gets out of all cores, and out of a busy machine.
 func (b *bench) publishAtOnce(ctx context.Context, d digestTool, source string) (time.Duration, error) {
 	target := b.path("copy.raw")
 	programs := []process.Cmd{
-		{Path: "md5sum", Args: []string{source}},
 		{Path: "sh", Args: []string{"-c", `cp --sparse=auto "$1" "$2" && sync "$2"`, "sh", source, target}},
 	}
 	for _, c := range d.commands {

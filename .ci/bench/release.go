@@ -139,7 +139,7 @@ func (b *bench) releaseOnce(ctx context.Context, source string, sums publish.Sum
 func newImage(name, path string, sums publish.Sums) glance.Image {
 	return glance.Image{
 		UUID: uuid.Must(uuid.NewV7()).String(), Name: name, Arch: "x86_64", Distro: "bench", Version: "1", Format: "raw", Path: path,
-		Size: sums.Size, SHA256: sums.SHA256, SHA512: sums.SHA512, MD5: sums.MD5, VirtualSize: sums.Size, BuiltAt: time.Now(),
+		Size: sums.Size, SHA256: sums.SHA256, SHA512: sums.SHA512, VirtualSize: sums.Size, BuiltAt: time.Now(),
 	}
 }
 

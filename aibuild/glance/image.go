@@ -43,7 +43,8 @@ type Image struct {
 	// Size (bytes) and digests (hex) as recorded when the image was built.
 	// SHA512 is required: Glance tells it of the bytes that it has. SHA256 is
 	// preferred for the bytes on their way, as most processors compute it
-	// faster. MD5 is compared with Glance's checksum where both are known.
+	// faster. MD5 may be empty; it is compared with Glance's checksum where both
+	// are known. A Glance before Rocky (2018) tells nothing else.
 	Size   int64
 	SHA256 string
 	SHA512 string

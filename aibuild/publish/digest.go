@@ -2,7 +2,6 @@ package publish
 
 import (
 	"context"
-	"crypto/md5" // Glance's own checksum is MD5; trust rests on SHA-256 and SHA-512
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -53,7 +52,7 @@ func stream(ctx context.Context, file *os.File, out *output, progress func(done,
 		return Sums{}, fmt.Errorf("read %s: not a plain file", file.Name())
 	}
 	sums := Sums{Size: before.Size(), Allocated: allocated(before)}
-	hashes := map[*string]hash.Hash{&sums.SHA256: sha256.New(), &sums.SHA512: sha512.New(), &sums.MD5: md5.New()}
+	hashes := map[*string]hash.Hash{&sums.SHA256: sha256.New(), &sums.SHA512: sha512.New()}
 	users := make([]func(*chunk) error, 0, len(hashes)+1)
 	for _, h := range hashes {
 		users = append(users, func(c *chunk) error { _, err := h.Write(c.data); return err })
@@ -112,7 +111,7 @@ func share(ctx context.Context, file *os.File, size int64, users []func(*chunk) 
 				if err := c.fill(ctx, file, free); err != nil {
 					return err
 				}
-				c.users.Store(int32(len(users))) // at most four
+				c.users.Store(int32(len(users))) // at most three
 				for _, queue := range queues {
 					select {
 					case queue <- c:

@@ -20,7 +20,6 @@ type Sums struct {
 	Allocated int64  `json:"allocated"` // on disk: smaller than Size when the file has holes
 	SHA256    string `json:"sha256"`
 	SHA512    string `json:"sha512"`
-	MD5       string `json:"md5"`
 }
 
 // Item is one image to put into images/build.

@@ -32,7 +32,7 @@ func main() {
 	r := glance.Releaser{CloudsFile: os.Getenv("OS_CLIENT_CONFIG_FILE")}
 	targets, err := r.Release(ctx, glance.Image{
 		UUID: os.Args[3], Name: os.Args[2], Path: path, Format: "qcow2", Arch: "x86_64", BuiltAt: time.Now(),
-		Size: sums.Size, SHA256: sums.SHA256, SHA512: sums.SHA512, MD5: sums.MD5, VirtualSize: header.VirtualSize,
+		Size: sums.Size, SHA256: sums.SHA256, SHA512: sums.SHA512, VirtualSize: header.VirtualSize,
 	}, os.Args[4:])
 	for _, t := range targets {
 		fmt.Println(t.Cluster, t.State, t.GlanceID, t.Error)
