@@ -2,10 +2,9 @@ package jenkins
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,15 +16,7 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	maxBody        = 16 << 20 // bytes; what we ask for is filtered by "tree" and far smaller
-	errorHeader    = "X-Aibuild-Error"
 )
-
-// gojenkins logs through these, which are nil before its Init and print to stdout after it: the one panics,
-// the other breaks what a program prints there.
-func init() {
-	silent := log.New(io.Discard, "", 0)
-	gojenkins.Info, gojenkins.Warning, gojenkins.Error = silent, silent, silent
-}
 
 // Client is a Jenkins controller as one user sees it. It is safe for concurrent use and may be copied.
 type Client struct {
@@ -35,6 +26,33 @@ type Client struct {
 
 	Timeout   time.Duration     // of one request with its answer; 0 means 30 s
 	Transport http.RoundTripper // nil means http.DefaultTransport; for an own certificate authority or proxy
+
+	// Slots limits the requests that are under way at once, over all copies of the Client that share it:
+	// make(chan struct{}, 4). Nil means no limit.
+	Slots chan struct{}
+	// OnSession hears the session of every answer that tells it. Another one than before means that Jenkins
+	// was restarted, and has forgotten the items that had left its queue. Calls may come at the same time.
+	OnSession func(session string)
+}
+
+// request is one call of the remote API.
+type request struct {
+	op      string // what it is for, as errors say it
+	method  string
+	path    string // escaped, below the URL
+	query   map[string]string
+	form    url.Values
+	missing string // what to do when Jenkins knows no such thing; empty where that cannot be
+	clip    *clip
+}
+
+// reading asks for the JSON of a path with a slash at its end. tree names the fields wanted.
+func reading(op, path, tree string) request {
+	r := request{op: op, method: http.MethodGet, path: path + "api/json"}
+	if tree != "" {
+		r.query = map[string]string{"tree": tree}
+	}
+	return r
 }
 
 // answer is what came back, whatever its status.
@@ -44,25 +62,68 @@ type answer struct {
 	body   string
 }
 
-// get asks for the JSON of a path below the URL; tree names the fields wanted, empty means all. The error is
-// only for no answer at all.
-func (c Client) get(ctx context.Context, path, tree string) (answer, error) {
-	request := gojenkins.NewAPIRequest(http.MethodGet, path, nil)
-	request.Suffix = "api/json"
-	query := map[string]string{}
-	if tree != "" {
-		query["tree"] = tree
+// read decodes a good answer into a struct of the caller's, which is to be a new one: absent fields keep what
+// they hold. Fields of another type than expected are left out, as plugins may add whatever they like.
+func (c Client) read(ctx context.Context, r request, into any) (http.Header, error) {
+	got, err := c.send(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if got.status != http.StatusOK || got.header.Get("X-Jenkins") == "" {
+		return nil, c.refusal(ctx, r, got)
+	}
+	if err := decode(got.body, into); err != nil {
+		return nil, c.unreadable(r.op, got, err)
+	}
+	return got.header, nil
+}
+
+// decode tolerates fields of a wrong type, which stay as they are; the caller checks what it cannot do without.
+func decode(body string, into any) error {
+	err := json.Unmarshal([]byte(body), into)
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil
+	}
+	return err
+}
+
+// send asks once, never again by itself. The error is only for no answer at all.
+func (c Client) send(ctx context.Context, r request) (answer, error) {
+	if err := c.valid(r.op); err != nil {
+		return answer{}, err
+	}
+	if c.Slots != nil {
+		select {
+		case c.Slots <- struct{}{}:
+			defer func() { <-c.Slots }()
+		case <-ctx.Done():
+			return answer{}, c.failure(r.op, ctx.Err())
+		}
+	}
+	var payload io.Reader
+	if r.form != nil {
+		payload = strings.NewReader(r.form.Encode())
+	}
+	// gojenkins puts a slash behind the path of a GET, but not behind the suffix.
+	last := strings.LastIndex(r.path, "/") + 1
+	call := gojenkins.NewAPIRequest(r.method, r.path[:last], payload)
+	call.Suffix = r.path[last:]
+	if r.form != nil {
+		call.SetHeader("Content-Type", "application/x-www-form-urlencoded")
 	}
 	// With *string, and only then, gojenkins leaves status and body alone.
 	var body string
-	response, err := c.requester().Do(quiet{ctx}, request, &body, query)
+	response, err := c.requester(r.clip).Do(quiet{ctx}, call, &body, r.query)
 	if err != nil {
-		return answer{}, err
+		return answer{}, c.failure(r.op, err)
+	}
+	if session := response.Header.Get(sessionHeader); session != "" && c.OnSession != nil {
+		c.OnSession(session)
 	}
 	return answer{response.StatusCode, response.Header, body}, nil
 }
 
-func (c Client) requester() *gojenkins.Requester {
+func (c Client) requester(limit *clip) *gojenkins.Requester {
 	timeout := c.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -73,7 +134,7 @@ func (c Client) requester() *gojenkins.Requester {
 	}
 	client := &http.Client{
 		Timeout:   timeout,
-		Transport: guard{transport},
+		Transport: guard{transport, limit},
 		// A redirect is an answer: following it loses the queue id of a build, and can carry the
 		// token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -83,7 +144,7 @@ func (c Client) requester() *gojenkins.Requester {
 		login = []any{c.User, c.Token}
 	}
 	// CreateJenkins puts nothing else into this field.
-	return gojenkins.CreateJenkins(client, c.URL, login...).Requester.(*gojenkins.Requester)
+	return gojenkins.CreateJenkins(client, c.base(), login...).Requester.(*gojenkins.Requester)
 }
 
 // valid refuses settings that no request can be made with, and those that would put a secret into messages.
@@ -108,70 +169,6 @@ func (c Client) valid(op string) error {
 	}
 	return &Error{Op: op, Detail: problem, Reason: ErrConfig,
 		Hint: "give the url as in https://ci.example.org/jenkins, and user and api token by themselves"}
-}
-
-// failure makes the Error of an answer that never came.
-func (c Client) failure(op string, err error) error {
-	failed := &Error{Op: op, URL: c.URL, Reason: ErrUnavailable, Detail: err.Error(), Err: err}
-	var transport *url.Error
-	if errors.As(err, &transport) {
-		failed.Detail = transport.Err.Error() // without method and URL, which are said already
-	}
-	failed.Hint = "check the url, the name, the certificate and the network, then try again"
-	switch {
-	case errors.Is(err, context.Canceled):
-		failed.Hint = "it was cancelled"
-	case errors.Is(err, context.DeadlineExceeded):
-		failed.Detail = "no whole answer in time"
-	case errors.Is(err, errTooLarge):
-		failed.Reason, failed.Hint = ErrProtocol, urlHint
-	}
-	return failed
-}
-
-// guard keeps gojenkins from two of its defects: it leaks the connection of an answer with the header X-Error,
-// and reads bodies of any size into memory.
-type guard struct{ next http.RoundTripper }
-
-func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
-	request = request.Clone(request.Context())
-	request.Header.Set("User-Agent", "aibuild")
-	response, err := g.next.RoundTrip(request)
-	if err != nil {
-		return nil, err
-	}
-	if text := response.Header.Get("X-Error"); text != "" {
-		response.Header.Del("X-Error")
-		response.Header.Set(errorHeader, text)
-	}
-	response.Body = &limited{response.Body, maxBody}
-	return response, nil
-}
-
-var errTooLarge = fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
-
-// limited fails, instead of ending, when more than left bytes are read: half a document must not look whole.
-type limited struct {
-	io.ReadCloser
-	left int
-}
-
-func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.ReadCloser.Read(p)
-	if l.left -= n; l.left < 0 {
-		return 0, errTooLarge
-	}
-	return n, err
-}
-
-// quiet hides the context value with which gojenkins prints whole answers, and exits when it cannot.
-type quiet struct{ context.Context }
-
-func (q quiet) Value(key any) any {
-	if key == "debug" {
-		return nil
-	}
-	return q.Context.Value(key)
 }
 
 // base is the URL without a slash at its end.

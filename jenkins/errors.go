@@ -3,26 +3,31 @@ package jenkins
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The reasons of an Error, for errors.Is.
 var (
-	ErrAuth        = errors.New("not logged in")
-	ErrForbidden   = errors.New("permission missing")
-	ErrUnavailable = errors.New("jenkins is not available")
-	ErrProtocol    = errors.New("not an answer of jenkins")
-	ErrConfig      = errors.New("configuration is wrong")
+	ErrAuth         = errors.New("not logged in")
+	ErrForbidden    = errors.New("permission missing")
+	ErrNotFound     = errors.New("not found")
+	ErrNotBuildable = errors.New("the job takes no builds")
+	ErrParameters   = errors.New("the job refuses the parameters")
+	ErrUnavailable  = errors.New("jenkins is not available")
+	ErrProtocol     = errors.New("not an answer of jenkins")
+	ErrConfig       = errors.New("configuration is wrong")
 )
 
 // Error is a call that failed. It never holds a secret.
 type Error struct {
-	Op     string // what was tried, like "log in"
-	URL    string // the controller, without credentials; empty when it is no usable URL
-	Status int    // HTTP status, 0 when no answer came
-	Detail string // what Jenkins or the network said
-	Hint   string // what to do next
-	Reason error  // one of this package's Err values
-	Err    error  // the cause, when there is another error behind it
+	Op         string        // what was tried, like "log in"
+	URL        string        // the controller, without credentials; empty when it is no usable URL
+	Status     int           // HTTP status, 0 when no answer came
+	Detail     string        // what Jenkins or the network said
+	Hint       string        // what to do next
+	Reason     error         // one of this package's Err values
+	RetryAfter time.Duration // how long to leave it alone, where an ErrUnavailable says so; else 0
+	Err        error         // the cause, when there is another error behind it
 }
 
 func (e *Error) Error() string {
