@@ -3,12 +3,15 @@ package hooks
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The reasons of an Error, for errors.Is.
 var (
 	ErrAuth        = errors.New("token refused")
 	ErrForbidden   = errors.New("permission missing")
+	ErrNotFound    = errors.New("not found")
+	ErrGone        = errors.New("the commit is gone")
 	ErrUnavailable = errors.New("gitlab is not available")
 	ErrProtocol    = errors.New("not an answer of gitlab")
 	ErrConfig      = errors.New("configuration is wrong")
@@ -23,6 +26,8 @@ type Error struct {
 	Hint   string // what to do next
 	Reason error  // one of this package's Err values
 	Err    error  // the cause, when there is another error behind it
+
+	RetryAfter time.Duration // how long GitLab asks to wait; 0 when it does not say
 }
 
 func (e *Error) Error() string {
