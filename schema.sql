@@ -196,6 +196,7 @@ CREATE TABLE IF NOT EXISTS run (
   cancel_reason     TEXT NOT NULL,
   lease_owner       VARCHAR(255),
   lease_until       DATETIME(6),
+  claimed_at        DATETIME(6),
   fence             BIGINT NOT NULL,
   tries             INT NOT NULL,
   next_at           DATETIME(6),

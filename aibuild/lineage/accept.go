@@ -3,14 +3,14 @@ package lineage
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 )
 
 const (
-	acceptRows  = 64      // in one statement
-	acceptBytes = 4 << 20 // of packed payloads in one statement
+	acceptRows  = 64       // in one statement
+	acceptBytes = 4 << 20  // of packed payloads in one statement
+	packetRest  = 64 << 10 // of a packet is for what is not payload
 )
 
 // AcceptEvents stores deliveries durably: when it returns nil, they survive a
@@ -51,33 +51,30 @@ func (s *Store) AcceptEvents(ctx context.Context, events []HookEvent) ([]Accepte
 type delivery struct {
 	HookEvent
 	Accepted
-	packed []byte
-	known  bool // Accepted is filled in
+	known bool // Accepted is filled in
 }
 
 func (s *Store) deliveries(ctx context.Context, events []HookEvent) ([]*delivery, error) {
+	most, err := s.packet(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rows := make([]*delivery, len(events))
 	for i, e := range events {
+		if err := e.Pack(); err != nil {
+			return nil, err
+		}
 		if e.State == "" {
 			e.State = EventPending
 		}
-		e.ReceivedAt, e.Size = utc(e.ReceivedAt), int64(len(e.Payload))
-		d := &delivery{HookEvent: e}
-		if e.Payload != nil {
-			var err error
-			if d.packed, err = pack(e.Payload); err != nil {
-				return nil, err
-			}
-		}
+		e.ReceivedAt = utc(e.ReceivedAt)
 		// Nothing is decided from the payload: rather the event without it
 		// than no event.
-		if most, err := s.packet(ctx); err != nil {
-			return nil, err
-		} else if int64(len(d.packed)) > most-64<<10 {
-			s.log.Warn("payload is larger than the server takes (max_allowed_packet); the event is stored without it", "key", e.Key, "bytes", len(d.packed))
-			d.packed = nil
+		if int64(len(e.packed)) > most-packetRest {
+			s.log.Warn("payload is larger than the server takes; raise its max_allowed_packet; the event is stored without it", "key", e.Key, "bytes", len(e.packed), "max_allowed_packet", most)
+			e.packed = nil
 		}
-		rows[i] = d
+		rows[i] = &delivery{HookEvent: e}
 	}
 	return rows, nil
 }
@@ -113,33 +110,26 @@ func chunks(rows []*delivery) func(yield func([]*delivery) bool) {
 }
 
 // accept inserts what is new. Nearly always all is: that is one statement, and
-// one that reads the ids. Where a key is known, what is stored under it is read
-// first, and the rest is tried again.
+// one that reads the ids from an index. Where a key is known, what is stored
+// under it is read first, and the rest is tried again.
 func (s *Store) accept(ctx context.Context, rows []*delivery) error {
-	for {
+	for range lockTries {
 		fresh := unknown(rows)
 		if len(fresh) == 0 {
 			return nil
 		}
 		err := s.insertEvents(ctx, fresh)
-		dup := number(err) == erDupEntry
-		if err != nil && !dup {
+		known := number(err) == erDupEntry
+		if err != nil && !known {
 			return err
 		}
-		found, err := s.stored(ctx, fresh)
-		if err != nil {
-			return err
-		}
-		for _, d := range fresh {
-			if a, ok := found[d.slot()]; ok {
-				d.Accepted, d.known = a, true
-				d.Accepted.Duplicate = dup
+		for part := range byInstance(fresh) {
+			if err := s.readStored(ctx, part, known); err != nil {
+				return err
 			}
 		}
-		if !dup && len(unknown(fresh)) > 0 {
-			return errors.New("events that were stored a moment ago are gone")
-		}
 	}
+	return errAgain
 }
 
 type slot struct{ instance, key string }
@@ -186,33 +176,71 @@ func (s *Store) insertEvents(ctx context.Context, rows []*delivery) error {
 	return err
 }
 
-const storedEventsSQL = "SELECT id, instance, idempotency_key, project, ref, after_sha FROM hook_event FORCE INDEX (delivery) WHERE "
-
-// stored reads what the table has under the keys of the rows.
-func (s *Store) stored(ctx context.Context, rows []*delivery) (map[slot]Accepted, error) {
-	stmt, err := s.prepared(ctx, storedEventsSQL+"(instance, idempotency_key) IN ("+strings.TrimSuffix(strings.Repeat("(?, ?), ", len(rows)), ", ")+")")
-	if err != nil {
-		return nil, err
+// byInstance gives the rows of one GitLab after the other.
+func byInstance(rows []*delivery) func(yield func([]*delivery) bool) {
+	return func(yield func([]*delivery) bool) {
+		for len(rows) > 0 {
+			var one, others []*delivery
+			for _, d := range rows {
+				if d.Instance == rows[0].Instance {
+					one = append(one, d)
+				} else {
+					others = append(others, d)
+				}
+			}
+			if !yield(one) {
+				return
+			}
+			rows = others
+		}
 	}
-	args := make([]any, 0, 2*len(rows))
+}
+
+// What was inserted a moment ago is known but for its id.
+const (
+	storedIDsSQL    = "SELECT idempotency_key, id FROM hook_event FORCE INDEX (delivery) WHERE instance = ? AND idempotency_key IN ("
+	storedEventsSQL = "SELECT idempotency_key, id, project, ref, after_sha FROM hook_event FORCE INDEX (delivery) WHERE instance = ? AND idempotency_key IN ("
+)
+
+// readStored fills in what the table has under the keys of the rows, which are
+// of one instance.
+func (s *Store) readStored(ctx context.Context, rows []*delivery, known bool) error {
+	query := storedIDsSQL
+	if known {
+		query = storedEventsSQL
+	}
+	stmt, err := s.prepared(ctx, query+marks(len(rows))+")")
+	if err != nil {
+		return err
+	}
+	args := make([]any, 0, 1+len(rows))
+	args = append(args, rows[0].Instance)
+	byKey := make(map[string]*delivery, len(rows))
 	for _, d := range rows {
-		args = append(args, d.Instance, d.Key)
+		args, byKey[d.Key] = append(args, d.Key), d
 	}
 	result, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer result.Close()
-	found := make(map[slot]Accepted, len(rows))
 	for result.Next() {
-		var at slot
-		var a Accepted
-		if err := result.Scan(&a.ID, &at.instance, &at.key, &a.Project, &a.Ref, &a.After); err != nil {
-			return nil, err
+		var key string
+		a := Accepted{Duplicate: known}
+		into := []any{&key, &a.ID, &a.Project, &a.Ref, &a.After}
+		if !known {
+			into = into[:2]
 		}
-		found[at] = a
+		if err := result.Scan(into...); err != nil {
+			return err
+		}
+		d := byKey[key]
+		if !known {
+			a.Project, a.Ref, a.After = d.HookEvent.Project, d.HookEvent.Ref, d.HookEvent.After
+		}
+		d.Accepted, d.known = a, true
 	}
-	return found, result.Err()
+	return result.Err()
 }
 
 // prepared keeps the statements of the inbox: they are few, and their text

@@ -9,10 +9,7 @@ import (
 
 // run opens a run or moves it.
 func (w writer) run(r Record) error {
-	var seq int64
-	var state string
-	var since time.Time
-	ok, err := w.get("SELECT seq, state, state_at FROM run WHERE id = ?", []any{r.RunID}, &seq, &state, &since)
+	ok, err := w.get("SELECT id FROM run WHERE id = ?", []any{r.RunID}, new(string))
 	if err != nil {
 		return err
 	}
@@ -20,10 +17,11 @@ func (w writer) run(r Record) error {
 		return w.openRun(r)
 	}
 	// Now that it is known to exist, what is read must be what is committed.
-	if _, err := w.get("SELECT state, state_at FROM run WHERE seq = ? FOR UPDATE", []any{seq}, &state, &since); err != nil {
+	was, err := w.lockRun(r.RunID)
+	if err != nil {
 		return err
 	}
-	return w.moveRun(r, state, since)
+	return w.moveRun(r, was)
 }
 
 func (w writer) openRun(r Record) error {
@@ -134,66 +132,6 @@ func (w writer) doubleRun(run Run) error {
 		return errAgain
 	}
 	return &Conflict{ID: run.ID, Problem: fmt.Sprintf("this push to %s has run %s for image %s already; a retry names it in retry_of", run.Ref, id, run.Image)}
-}
-
-// moveRun: an end never changes; a step that is delivered late fills what is
-// empty but moves nothing back.
-func (w writer) moveRun(r Record, state string, since time.Time) error {
-	run := *r.Run
-	if run.Reason == "" {
-		run.Reason = r.Reason
-	}
-	ended := runRank[state] == finalRank
-	if ended && run.Final() && run.State != state {
-		return &Conflict{ID: run.ID, Problem: fmt.Sprintf("has ended as %s, it cannot end as %s", state, run.State)}
-	}
-	late := r.At.Before(since) || ended
-	run.times(r.At)
-	failure, err := failureJSON(run.Failure)
-	if err != nil {
-		return err
-	}
-	switch {
-	case late:
-	case run.State != "":
-		err = w.exec("UPDATE run SET state = ?, state_at = ?, finished = ?, reason = ? WHERE id = ?", run.State, r.At, run.Final(), run.Reason, run.ID)
-	case run.Reason != "":
-		err = w.exec("UPDATE run SET reason = ? WHERE id = ?", run.Reason, run.ID)
-	}
-	if err != nil {
-		return err
-	}
-	if err := w.moveColumns(run, late); err != nil {
-		return err
-	}
-	return w.exec(`UPDATE run SET failure = COALESCE(failure, ?), exit_code = COALESCE(exit_code, ?), image_uuid = COALESCE(image_uuid, ?),
-		jenkins_queue_id = COALESCE(?, jenkins_queue_id), jenkins_build = COALESCE(?, jenkins_build),
-		started_at = COALESCE(started_at, ?), finished_at = COALESCE(finished_at, ?) WHERE id = ?`,
-		failure, run.ExitCode, null(run.ImageUUID), nullInt(run.QueueID), nullInt(run.Build), nullTime(run.StartedAt), nullTime(run.FinishedAt), run.ID)
-}
-
-// moveColumns sets what the record names: anything when it is news, else only
-// what is still empty.
-func (w writer) moveColumns(run Run, late bool) error {
-	for _, c := range []struct{ set, fill, value string }{
-		{"UPDATE run SET stage = ? WHERE id = ?", "UPDATE run SET stage = ? WHERE id = ? AND stage = ''", run.Stage},
-		{"UPDATE run SET worker = ? WHERE id = ?", "UPDATE run SET worker = ? WHERE id = ? AND worker = ''", run.Worker},
-		{"UPDATE run SET jenkins_job = ? WHERE id = ?", "UPDATE run SET jenkins_job = ? WHERE id = ? AND jenkins_job = ''", run.JenkinsJob},
-		{"UPDATE run SET jenkins_url = ? WHERE id = ?", "UPDATE run SET jenkins_url = ? WHERE id = ? AND jenkins_url = ''", run.BuildURL},
-		{"UPDATE run SET build_tag = ? WHERE id = ?", "UPDATE run SET build_tag = ? WHERE id = ? AND build_tag = ''", run.BuildTag},
-	} {
-		if c.value == "" {
-			continue
-		}
-		query := c.set
-		if late {
-			query = c.fill
-		}
-		if err := w.exec(query, c.value, run.ID); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // times: a run has started when it builds, and finished when its state is

@@ -25,8 +25,8 @@ type HookEvent struct {
 	Before   string `json:"before"`   // object ids; all zeros: created, deleted
 	After    string `json:"after"`
 	Actor    string `json:"actor,omitempty"`
-	Payload  []byte `json:"-"` // raw body; stored compressed, expires
-	Size     int64  `json:"payload_size"`
+	Payload  []byte `json:"-"`                // raw body; stored compressed, expires
+	Size     int64  `json:"payload_size"`     // uncompressed
 	State    string `json:"state"`            // EventPending, EventHandled, EventIgnored, EventFailed
 	Reason   string `json:"reason,omitempty"` // for the state, or for waiting
 	HeadSeq  int64  `json:"head_seq,omitempty"`
@@ -35,6 +35,8 @@ type HookEvent struct {
 	HandledAt  time.Time `json:"handled_at,omitzero"`
 	Tries      int       `json:"tries,omitempty"`
 	Fence      int64     `json:"-"` // of the claim, for HandleEvent and DeferEvent
+
+	packed []byte // in place of Payload, see Pack
 }
 
 // Accepted is what the inbox holds under a delivery's key: the first one that
@@ -74,6 +76,20 @@ type HookFilter struct {
 	State   string
 	Cursor  string // as the page before gave it
 	Limit   int    // 1 to 1000; 0 = 50
+}
+
+// Pack compresses the payload and lets go of the raw bytes. [Store.AcceptEvents]
+// packs what is not packed, one event after the other; callers that share a
+// call do it better before they wait for each other.
+func (e *HookEvent) Pack() error {
+	if e.Payload == nil {
+		return nil
+	}
+	packed, err := pack(e.Payload)
+	if err == nil {
+		e.Size, e.packed, e.Payload = int64(len(e.Payload)), packed, nil
+	}
+	return err
 }
 
 // Validate says whether [Store.AcceptEvents] takes the event: it refuses all

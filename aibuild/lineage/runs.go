@@ -40,24 +40,20 @@ func (s *Store) ClaimRuns(ctx context.Context, owner string, limit int, lease ti
 	}
 	var runs []ClaimedRun
 	err = s.again(ctx, "claim runs", func() error {
-		result, err := s.db.ExecContext(ctx, claimRunsSQL, mine, micros(lease), owner, limit)
-		if err != nil {
+		if _, err := s.db.ExecContext(ctx, claimRunsSQL, mine, micros(lease), owner, limit); err != nil {
 			return err
 		}
 		runs, err = s.claimed(ctx, mine)
-		if n, nerr := result.RowsAffected(); err == nil && nerr == nil && n > int64(len(runs)) {
-			return errAgain // NOW went back: some are not due any more
-		}
 		return err
 	})
 	return runs, err
 }
 
-const claimRunsSQL = `UPDATE run FORCE INDEX (due) SET fence = fence + 1, lease_owner = ?, lease_until = NOW(6) + INTERVAL ? MICROSECOND
+const claimRunsSQL = `UPDATE run FORCE INDEX (due) SET fence = fence + 1, lease_owner = ?, lease_until = NOW(6) + INTERVAL ? MICROSECOND, claimed_at = NOW(6)
 	WHERE finished = 0 AND next_at <= NOW(6) AND (lease_until IS NULL OR lease_until <= NOW(6) OR SUBSTRING_INDEX(lease_owner, '#', 1) = ?)
 	ORDER BY next_at, seq LIMIT ?`
 
-const claimedRunsSQL = "SELECT " + runColumns + ", fence, tries, next_at, NOW(6) FROM run FORCE INDEX (due) WHERE finished = 0 AND next_at <= NOW(6) AND lease_owner = ?"
+const claimedRunsSQL = "SELECT " + runColumns + ", fence, tries, next_at, claimed_at FROM run FORCE INDEX (due) WHERE finished = 0 AND next_at <= NOW(6) AND lease_owner = ?"
 
 func (s *Store) claimed(ctx context.Context, mine string) (runs []ClaimedRun, err error) {
 	type numbered struct {
@@ -121,7 +117,7 @@ func (s *Store) TouchRuns(ctx context.Context, owner string, steps ...RunStep) e
 }
 
 const touchRunsSQL = `UPDATE run r JOIN JSON_TABLE(?, '$[*]' COLUMNS (id VARCHAR(36) PATH '$.i', fence BIGINT PATH '$.f', reason TEXT PATH '$.r', wait BIGINT PATH '$.w', free INT PATH '$.l')) t ON r.id = t.id
-	SET r.reason = t.reason, r.next_at = NOW(6) + INTERVAL t.wait MICROSECOND, r.lease_until = IF(t.free, NULL, r.lease_until)
+	SET r.reason = t.reason, r.next_at = NOW(6) + INTERVAL IF(r.cancel_at > r.claimed_at, 0, t.wait) MICROSECOND, r.lease_until = IF(t.free, NULL, r.lease_until)
 	WHERE r.finished = 0 AND r.fence = t.fence AND SUBSTRING_INDEX(r.lease_owner, '#', 1) = ?`
 
 // RequestCancel writes down that somebody wants a run of the daemon cancelled;
@@ -144,29 +140,23 @@ func (s *Store) RequestCancel(ctx context.Context, runID, by, reason string) err
 }
 
 func (w writer) cancel(runID, by, reason string) error {
-	var r Run
-	var at time.Time
-	var wish sql.NullString
-	ok, err := w.get("SELECT image, state, managed, worker, cancel_by, NOW(6) FROM run WHERE id = ? FOR UPDATE", []any{runID}, &r.Image, &r.State, &r.Managed, &r.Worker, &wish, &at)
+	was, err := w.lockRun(runID)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return fmt.Errorf("run %s: %w", runID, ErrNotFound)
-	case r.Final():
-		return &Conflict{ID: runID, Problem: "has ended as " + r.State + ", there is nothing to cancel"}
-	case !r.Managed:
-		return &Conflict{ID: runID, Problem: "was not started by the daemon: stop it where it runs (" + cmp.Or(r.Worker, "unknown worker") + ")"}
-	case wish.Valid:
-		return nil
+	case was.Final():
+		return &Conflict{ID: runID, Problem: "has ended as " + was.State + ", there is nothing to cancel"}
+	case !was.Managed:
+		return &Conflict{ID: runID, Problem: "was not started by the daemon: stop it where it runs (" + cmp.Or(was.Worker, "unknown worker") + ")"}
 	}
-	err = w.exec("UPDATE run SET cancel_by = ?, cancel_reason = ?, cancel_at = ?, next_at = ? WHERE id = ?", by, reason, at, at, runID)
-	if err != nil {
+	// NOW, not the time when the lock was asked for: that may be before the
+	// claim that had it.
+	if err := w.exec("UPDATE run SET cancel_by = ?, cancel_reason = ?, cancel_at = NOW(6), next_at = NOW(6) WHERE id = ? AND cancel_by IS NULL", by, reason, runID); err != nil {
 		return err
 	}
 	return w.exec(`INSERT INTO event (record_id, at, recorded_at, actor, channel, verb, image_name, run_id, state, reason)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = id`,
-		stepID("cancel ", runID), at, at, by, ChannelAPI, VerbCancel, r.Image, runID, r.State, reason)
+		stepID("cancel ", runID), was.now, was.now, by, ChannelAPI, VerbCancel, was.Image, runID, was.State, reason)
 }
 
 // OpenRun opens a run that the daemon moves: one that somebody starts or
@@ -239,5 +229,3 @@ func activeRunsSQL(project, ref, image string) (string, []any) {
 	}
 	return "SELECT " + runColumns + " FROM run FORCE INDEX (" + index + ") WHERE " + strings.Join(where, " AND ") + " ORDER BY seq", args
 }
-
-func join(list []string) string { return strings.Join(list, ", ") }

@@ -1,9 +1,9 @@
 package lineage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -63,77 +63,61 @@ func (s *RunStep) normal() error {
 }
 
 func (w writer) step(step RunStep, recordID string) error {
-	var now Run // as it is
-	var fence int64
-	var finished bool
-	var at time.Time
-	ok, err := w.get("SELECT image, project, commit_sha, channel, state, finished, fence, NOW(6) FROM run WHERE id = ? FOR UPDATE", []any{step.RunID},
-		&now.Image, &now.Project, &now.Commit, &now.Channel, &now.State, &finished, &fence, &at)
+	was, err := w.lockRun(step.RunID)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return fmt.Errorf("run %s: %w", step.RunID, ErrNotFound)
-	case fence != step.Fence:
+	case was.fence != step.Fence:
 		return ErrFenced
-	case finished && step.Run.State == now.State: // the same call again: its answer was lost
+	case was.Final() && step.Run.State == was.State: // the same call again: its answer was lost
 		return nil
-	case finished:
-		return &Conflict{ID: step.RunID, Problem: "has ended as " + now.State}
+	case was.Final():
+		return &Conflict{ID: step.RunID, Problem: "has ended as " + was.State}
 	}
-	moves := step.Run.State != "" && step.Run.State != now.State && runRank[step.Run.State] > runRank[now.State]
-	if !moves {
+	if runRank[step.Run.State] <= runRank[was.State] {
 		step.Run.State = ""
 	}
-	if err := w.setRun(step, now, at, moves); err != nil {
+	if err := w.setRun(step, was); err != nil {
 		return err
 	}
+	state := cmp.Or(step.Run.State, was.State)
 	verb := step.Verb
 	switch {
 	case verb != "":
-	case !moves:
+	case state == was.State:
 		return nil
 	case step.Run.Final():
 		verb = VerbEnded
 	default:
 		verb = VerbMoved
 	}
-	state := now.State
-	if moves {
-		state = step.Run.State
-	}
 	return w.exec(`INSERT INTO event (record_id, at, recorded_at, actor, channel, verb, image_name, run_id, state, reason)
-		VALUES (?, ?, ?, 'daemon', 'daemon', ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = id`,
-		recordID, at, at, verb, null(now.Image), step.RunID, state, step.Reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON DUPLICATE KEY UPDATE id = id`,
+		recordID, was.now, was.now, ChannelDaemon, ChannelDaemon, verb, null(was.Image), was.ID, state, step.Reason)
 }
 
-// setRun writes the columns of a step. next_at is the time of the next look.
-func (w writer) setRun(step RunStep, now Run, at time.Time, moves bool) error {
+// setRun writes the columns of a step. A wish to cancel that came after the
+// claim is looked at at once, whatever the step says.
+func (w writer) setRun(step RunStep, was lockedRun) error {
 	r := step.Run
-	failure, err := failureJSON(r.Failure)
+	r.times(was.now)
+	c, err := changes(r, false)
 	if err != nil {
 		return err
 	}
-	r.times(at)
-	set := []string{
-		"stage = COALESCE(?, stage)", "worker = COALESCE(?, worker)", "jenkins_job = COALESCE(?, jenkins_job)", "jenkins_url = COALESCE(?, jenkins_url)",
-		"jenkins_queue_id = COALESCE(?, jenkins_queue_id)", "jenkins_build = COALESCE(?, jenkins_build)", "build_tag = IF(build_tag = '', ?, build_tag)",
-		"failure = COALESCE(failure, ?)", "exit_code = COALESCE(exit_code, ?)", "image_uuid = COALESCE(image_uuid, ?)",
-		"started_at = COALESCE(started_at, ?)", "finished_at = COALESCE(finished_at, ?)", "tries = COALESCE(?, tries)",
-		"reason = COALESCE(?, reason)", "next_at = NOW(6) + INTERVAL ? MICROSECOND",
+	if r.State != "" {
+		c.state(was.Run, r.State, was.now)
+		c.set("reason = ?", r.Reason) // that of the state before does not hold
+	} else if r.Reason != "" {
+		c.set("reason = ?", r.Reason)
 	}
-	args := []any{null(r.Stage), null(r.Worker), null(r.JenkinsJob), null(r.BuildURL), nullInt(r.QueueID), nullInt(r.Build), r.BuildTag,
-		failure, r.ExitCode, null(r.ImageUUID), nullTime(r.StartedAt), nullTime(r.FinishedAt), step.SetTries, null(r.Reason), micros(step.NextIn)}
-	if moves {
-		now.State = r.State
-		set = append(set, "state = ?", "state_at = ?", "finished = ?", "status_due = ?", "status_next_at = NULL")
-		args = append(args, r.State, at, r.Final(), now.tells())
-		if r.Reason == "" {
-			set = append(set, "reason = ''") // that of the state before does not hold
-		}
+	if step.SetTries != nil {
+		c.set("tries = ?", *step.SetTries)
 	}
+	c.set("next_at = NOW(6) + INTERVAL IF(cancel_at > claimed_at, 0, ?) MICROSECOND", micros(step.NextIn))
 	if step.Release || r.Final() {
-		set = append(set, "lease_owner = NULL", "lease_until = NULL")
+		c.set("lease_owner = NULL")
+		c.set("lease_until = NULL")
 	}
-	return w.exec("UPDATE run SET "+join(set)+" WHERE id = ?", append(args, r.ID)...)
+	return c.write(w, was.ID)
 }

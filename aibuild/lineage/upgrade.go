@@ -18,6 +18,7 @@ var toVersion2 = step{Version: 2, Changes: []change{
 	{Unless: hasColumn("run", "managed"), SQL: `ALTER TABLE run
 		ADD COLUMN managed TINYINT NOT NULL AFTER channel,
 		ADD COLUMN cancel_reason TEXT NOT NULL AFTER cancel_at,
+		ADD COLUMN claimed_at DATETIME(6) AFTER lease_until,
 		ADD COLUMN status_due TINYINT NOT NULL AFTER finished_at,
 		ADD COLUMN status_sent VARCHAR(20) NOT NULL AFTER status_due,
 		ADD COLUMN status_tries INT NOT NULL AFTER status_sent,
