@@ -211,7 +211,7 @@ func (p *project) unfinished(on *pipeline, name string, u *user) *status {
 	return nil
 }
 
-// saveStatus keeps a status whose change was allowed; older rows of its name count as retried from then on, whoever
+// saveStatus keeps a status whose change was allowed; the other rows of its name count as retried from then on, whoever
 // made them.
 func (s *Server) saveStatus(p *project, old, next *status) {
 	if !slices.Contains(p.pipelines, next.pipeline) {

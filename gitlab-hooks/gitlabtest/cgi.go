@@ -21,10 +21,18 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request, p *project, u *
 		Path: "git", Args: []string{"http-backend"}, Dir: p.repo.dir, Stdout: out,
 		Env: gitEnviron(s.home, cgiEnviron(r, p, u, file)...),
 	}
+	var err error
 	if r.Method == http.MethodPost {
 		command.Stdin = r.Body
+		// git begins to answer before it has read everything; Go's server would throw the rest of the body away then.
+		err = http.NewResponseController(w).EnableFullDuplex()
+		if errors.Is(err, http.ErrNotSupported) { // the answer of a Fault is collected first
+			err = nil
+		}
 	}
-	_, err := command.Run(r.Context())
+	if err == nil {
+		_, err = command.Run(r.Context())
+	}
 	if err == nil {
 		err = out.problem()
 	}

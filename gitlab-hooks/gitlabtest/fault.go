@@ -140,6 +140,7 @@ func send(w http.ResponseWriter, answer *httptest.ResponseRecorder, cut bool) {
 	w.Header().Set("Content-Length", strconv.Itoa(max(len(body), 1)))
 	w.WriteHeader(answer.Code)
 	w.Write(body[:len(body)/2])
+	http.NewResponseController(w).Flush() // the half has to arrive; a caller that has gone does not mind
 	panic(http.ErrAbortHandler)
 }
 

@@ -159,7 +159,7 @@ func (h Hook) render(body []byte) ([]byte, error) {
 		value := data
 		for key := range strings.SplitSeq(string(match[2:len(match)-2]), ".") {
 			if _, list := value.([]any); list {
-				problem = errors.New("error while parsing rendered custom webhook template: You may be trying to access an array value, which is not supported.")
+				problem = refusal("Error while parsing rendered custom webhook template: You may be trying to access an array value, which is not supported.")
 			}
 			object, _ := value.(map[string]any)
 			value = object[key]
