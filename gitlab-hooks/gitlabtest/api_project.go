@@ -86,10 +86,8 @@ func (c *call) getProject() (any, error) {
 		EmptyRepo: len(branches) == 0, ObjectFormat: p.ObjectFormat, JobsEnabled: true, CreatorID: 1,
 	}
 	if p.readableCode(c.user) {
-		told.DefaultBranch = &p.DefaultBranch
-		if standard != "" {
-			told.DefaultBranch = &standard
-		}
+		standard = orElse(standard, p.DefaultBranch)
+		told.DefaultBranch = &standard
 	}
 	if c.user != nil {
 		told.Permissions = &permissions{}

@@ -103,7 +103,7 @@ func (s *Server) newHook(p *project, h Hook) (*hook, error) {
 		h.Events = []string{"push_events"}
 	}
 	h.FilterStrategy = orElse(h.FilterStrategy, "wildcard")
-	h.Headers = maps.Clone(h.Headers)
+	h.Headers, h.Events = maps.Clone(h.Headers), slices.Clone(h.Events)
 	if err := h.check(); err != nil {
 		return nil, err
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,6 +115,7 @@ func (s *Server) newProject(p Project) (*project, error) {
 	if p.Protected == nil {
 		p.Protected = []Protected{{Branch: p.DefaultBranch}}
 	}
+	p.Members, p.Protected = maps.Clone(p.Members), slices.Clone(p.Protected)
 	made := &project{Project: p, created: s.opts.Now()}
 	made.repo = repository{
 		dir: filepath.Join(s.home, "repositories", filepath.FromSlash(p.Path)+".git"), env: gitEnviron(s.home),

@@ -56,22 +56,30 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start gitlab: %w", err), s.removeHome())
 	}
-	s.url = "http://" + listener.Addr().String()
+	s.url = "http://" + reachable(listener.Addr().String())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.transports()
 	if err := s.writeHooks(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start gitlab: %w", err), listener.Close(), s.removeHome())
 	}
 	s.users = []*user{{User{ID: 1, Username: "root", Name: "Administrator", Email: "admin@example.com", Admin: true}}}
-	root := Token{ID: 1, User: "root", Name: "root", Secret: s.opts.RootToken, Scopes: everyScope, created: s.opts.Now()}
-	if root.Secret == "" {
-		root.Secret = newSecret()
+	if s.opts.RootToken == "" {
+		s.opts.RootToken = newSecret()
 	}
-	s.tokens = []*Token{&root}
+	s.tokens = []*Token{{ID: 1, User: "root", Name: "root", Secret: s.opts.RootToken, Scopes: everyScope, created: s.opts.Now()}}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 30 * time.Second, BaseContext: func(net.Listener) context.Context { return s.ctx }}
 	go func() { s.served <- s.http.Serve(listener) }()
 	s.opts.Log.Info("gitlab is up", "url", s.url, "home", s.home, "version", s.opts.Profile.version())
 	return s, nil
+}
+
+// reachable gives the address by which this machine reaches a listener, which may listen on all of its addresses.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address
 }
 
 var everyScope = []string{"api", "read_api", "read_user", "read_repository", "write_repository"}
@@ -109,7 +117,7 @@ func (s *Server) transports() {
 func (s *Server) URL() string { return s.url }
 
 // RootToken is the access token of root, who may do everything.
-func (s *Server) RootToken() string { return s.tokens[0].Secret }
+func (s *Server) RootToken() string { return s.opts.RootToken }
 
 // Close ends the server and everything that it has started. Deliveries that are under way are broken off.
 func (s *Server) Close() error {

@@ -1,10 +1,14 @@
 package gitlabtest_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,6 +64,49 @@ func TestCloseBreaksDeliveriesOff(t *testing.T) {
 	if _, err := w.try("ls-remote", "origin"); err == nil {
 		t.Error("a closed server answers")
 	}
+}
+
+func TestHookWorkers(t *testing.T) {
+	sc := stage(t, gitlabtest.Options{HookWorkers: 2}, gitlabtest.Project{})
+	var arrived sync.WaitGroup
+	arrived.Add(2)
+	sc.answers(func(http.ResponseWriter, *http.Request) { arrived.Done(); arrived.Wait() }) // each waits for the other
+	sc.push("main:refs/heads/a", "main:refs/heads/b")
+	idle(t, sc.Server)
+	check(t, "deliveries", len(sc.take()), 2)
+}
+
+func TestIdleTellsWhatItWaitsFor(t *testing.T) {
+	sc := stage(t, gitlabtest.Options{}, gitlabtest.Project{})
+	sc.Disturb(gitlabtest.Trouble{Reorder: 2})
+	sc.commit("next\n")
+	sc.push("main")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := sc.Idle(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 deliveries are not over") {
+		t.Errorf("Idle: %v", err)
+	}
+	sc.Undisturb()
+	idle(t, sc.Server)
+}
+
+func TestParseProfile(t *testing.T) {
+	for text, want := range map[string]gitlabtest.Profile{"15": gitlabtest.V15, "17.4": gitlabtest.V17, "19": gitlabtest.Current} {
+		if got, err := gitlabtest.ParseProfile(text); err != nil || got != want {
+			t.Errorf("ParseProfile(%q) = %v, %v", text, got, err)
+		}
+	}
+	if _, err := gitlabtest.ParseProfile("18"); err == nil {
+		t.Error("profile 18 was accepted")
+	}
+}
+
+func TestListenOnAllAddresses(t *testing.T) {
+	s := start(t, gitlabtest.Options{Listen: ":0"}, gitlabtest.Project{})
+	if !strings.HasPrefix(s.URL(), "http://127.0.0.1:") {
+		t.Errorf("URL = %s", s.URL())
+	}
+	clone(t, s, s.RootToken()).git("ls-remote", "origin")
 }
 
 func TestStartRefuses(t *testing.T) {
