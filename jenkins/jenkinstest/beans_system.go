@@ -1,0 +1,273 @@
+package jenkinstest
+
+import (
+	"slices"
+	"strconv"
+)
+
+// entryBean is one item of the queue, or one that left it.
+func (x *exchange) entryBean(e *entry) *bean {
+	class := map[phase]string{waiting: "Waiting", blocked: "Blocked", buildable: "Buildable", pending: "Buildable", left: "Left"}[e.phase]
+	b := &bean{class: "hudson.model.Queue$" + class + "Item"}
+	actions := []any{}
+	var task any = &bean{class: "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"}
+	if e.step == nil {
+		if len(e.params) > 0 {
+			actions = append(actions, parametersAction(e.params))
+		}
+		actions = append(actions, causeAction(e.causes))
+		task = x.jobBean(e.item)
+	}
+	var why any
+	if e.phase != left {
+		why = x.whyOf(e)
+	}
+	b.putAt("actions", 1, actions).putAt("blocked", everywhere, e.phase == blocked).
+		putAt("buildable", everywhere, e.phase == buildable || e.phase == pending).
+		putAt("id", everywhere, e.id).putAt("inQueueSince", everywhere, e.since.UnixMilli()).
+		putAt("params", everywhere, described(e.params)).putAt("stuck", everywhere, x.stuck(e)).
+		putAt("task", everywhere, task).putAt("url", everywhere, "queue/item/"+strconv.FormatInt(e.id, 10)+"/").putAt("why", everywhere, why)
+	switch e.phase {
+	case waiting:
+		return b.putAt("timestamp", everywhere, e.due.UnixMilli())
+	case left:
+		return b.putAt("cancelled", everywhere, e.cancelled).putAt("executable", everywhere, func() any { return x.executable(e) })
+	}
+	b.putAt("buildableStartMilliseconds", everywhere, e.buildableSince.UnixMilli())
+	if e.phase != blocked {
+		b.putAt("pending", everywhere, e.phase == pending)
+	}
+	return b
+}
+
+// executable is the build that an entry became, once it is to be seen.
+func (x *exchange) executable(e *entry) any {
+	if e.build == nil || x.now().Sub(e.leftAt) < x.options.StartGap {
+		return nil
+	}
+	return x.buildBean(e.build)
+}
+
+func (x *exchange) queueBean() *bean {
+	items := []any{}
+	for _, e := range x.ordered() {
+		if x.caller.canRead(e.item) {
+			items = append(items, x.entryBean(e))
+		}
+	}
+	return (&bean{class: "hudson.model.Queue"}).putInline("discoverableItems", []any{}).putInline("items", items)
+}
+
+// queuedOf finds a trigger of a job that is in the queue.
+func (x *exchange) queuedOf(it *item) *entry {
+	for _, p := range []phase{blocked, buildable, pending, waiting} {
+		for _, e := range x.inPhase(p) {
+			if e.item == it && e.step == nil {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+func (x *exchange) queueItemOf(it *item) any {
+	e := x.queuedOf(it)
+	if e == nil {
+		return nil
+	}
+	return x.entryBean(e)
+}
+
+// children are the jobs and folders of a folder that the caller may see.
+func (x *exchange) children(folder *item) func() any {
+	return func() any {
+		all := []any{}
+		for _, it := range folder.sorted() {
+			if x.caller.canRead(it) {
+				all = append(all, x.itemBean(it))
+			}
+		}
+		return all
+	}
+}
+
+// front is Jenkins itself.
+func (x *exchange) front() *bean {
+	built := x.nodes[0]
+	b := &bean{class: "hudson.model.Hudson"}
+	x.nodeFields(b, built)
+	return b.put("description", nil).put("jobs", x.children(x.root)).put("overallLoad", hollow{}).put("primaryView", x.allView(x.root)).
+		put("quietDownReason", nil).put("quietingDown", x.quieting).put("slaveAgentPort", -1).
+		put("unlabeledLoad", &bean{class: "jenkins.model.UnlabeledLoadStatistics"}).put("url", x.rootURL()).
+		put("useCrumbs", true).put("useSecurity", true).put("views", []any{x.allView(x.root)})
+}
+
+// nodeFields are the fields of hudson.model.Node.
+func (x *exchange) nodeFields(b *bean, n *node) {
+	mode, name, text := "NORMAL", n.Name, ""
+	if n.Exclusive {
+		mode = "EXCLUSIVE"
+	}
+	if n.builtIn {
+		name, text = "", x.profile.builtInText
+	}
+	b.put("assignedLabels", x.labelBeans(n)).put("mode", mode).put("nodeDescription", text).
+		putAt("nodeName", everywhere, name).put("numExecutors", len(n.running))
+}
+
+func (x *exchange) labelBeans(n *node) func() any {
+	return func() any {
+		all := []any{}
+		for _, label := range n.labels() {
+			b := x.labelBean(label)
+			b.class = ""
+			all = append(all, b)
+		}
+		return all
+	}
+}
+
+func (x *exchange) allView(of *item) *bean {
+	return (&bean{class: "hudson.model.AllView"}).put("description", nil).put("jobs", x.children(of)).
+		putAt("name", 2, "all").putInline("property", []any{}).putAt("url", 2, x.rootURL()+of.path())
+}
+
+func (x *exchange) view() *bean { return x.allView(x.root) }
+
+func (x *exchange) whoAmI() *bean {
+	groups := []string{"authenticated"}
+	if x.caller.anonymous {
+		groups = []string{"anonymous"}
+	}
+	return (&bean{class: "hudson.security.WhoAmI"}).put("anonymous", x.caller.anonymous).put("authenticated", true).
+		put("authorities", list(append(groups, x.caller.Groups...))).put("name", x.caller.Name)
+}
+
+func (x *exchange) me() *bean {
+	return (&bean{class: "hudson.model.User"}).putAt("absoluteUrl", everywhere, x.rootURL()+"user/"+escape(x.caller.Name)).
+		put("description", nil).putAt("fullName", everywhere, x.caller.fullName()).put("id", x.caller.Name).putInline("property", []any{})
+}
+
+// labelBean is a label, known to a node or not.
+func (x *exchange) labelBean(name string) *bean {
+	nodes := x.labelled(name)
+	total, busy, offline := 0, 0, true
+	for _, n := range nodes {
+		if !n.Offline {
+			total, busy, offline = total+len(n.running), busy+n.busy(), false
+		}
+	}
+	return (&bean{class: "hudson.model.labels.LabelAtom"}).put("actions", []any{}).put("busyExecutors", busy).put("clouds", []any{}).
+		put("description", nil).put("idleExecutors", total-busy).put("loadStatistics", &bean{class: "hudson.model.Label$1"}).
+		putAt("name", 2, name).put("nodes", func() any { return x.nodeBeans(nodes) }).put("offline", offline).
+		put("tiedJobs", func() any { return x.tied(name) }).put("totalExecutors", total).put("propertiesList", []any{})
+}
+
+func (x *exchange) nodeBeans(nodes []*node) []any {
+	all := []any{}
+	for _, n := range nodes {
+		b := &bean{class: "hudson.slaves.DumbSlave"}
+		if n.builtIn {
+			b = x.front()
+		} else {
+			x.nodeFields(b, n)
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// tied are the freestyle jobs that ask for a label.
+func (x *exchange) tied(label string) []any {
+	all := []any{}
+	x.root.walk(func(it *item) {
+		if it.job.Label == label && it.job.kind() == Freestyle && x.caller.canRead(it) {
+			all = append(all, x.jobBean(it))
+		}
+	})
+	return all
+}
+
+func (x *exchange) routeComputer(rest []string) answer {
+	if isAPI(rest) {
+		return x.json(x.computers())
+	}
+	for _, n := range x.nodes {
+		if len(rest) > 0 && rest[0] == n.urlName() && isAPI(rest[1:]) {
+			return x.json(x.computer(n))
+		}
+	}
+	return x.gone()
+}
+
+func (n *node) urlName() string {
+	if n.builtIn {
+		return "(" + n.Name + ")"
+	}
+	return n.Name
+}
+
+func (x *exchange) computers() *bean {
+	total, busy := 0, 0
+	all := []any{}
+	for _, n := range x.nodes {
+		all = append(all, x.computer(n))
+		if !n.Offline {
+			total, busy = total+len(n.running), busy+n.busy()
+		}
+	}
+	return (&bean{class: "hudson.model.ComputerSet"}).put("busyExecutors", busy).putInline("computer", all).
+		put("displayName", "Nodes").put("totalExecutors", total)
+}
+
+func (x *exchange) computer(n *node) *bean {
+	class, icon, reason := "hudson.slaves.SlaveComputer", "computer", ""
+	var cause any
+	if n.builtIn {
+		class = "hudson.model.Hudson$MasterComputer"
+	}
+	if n.Offline {
+		icon, reason = "computer-x", "This agent is offline because Jenkins failed to launch the agent process on it."
+		cause = &bean{class: "hudson.slaves.OfflineCause$LaunchFailed"}
+	}
+	executors := func() any {
+		all := []any{}
+		for i := range n.running {
+			all = append(all, x.executor(n, i))
+		}
+		return all
+	}
+	text := ""
+	if n.builtIn {
+		text = x.profile.builtInText
+	}
+	b := (&bean{class: class}).put("actions", []any{}).put("assignedLabels", x.labelBeans(n)).put("description", text).
+		put("displayName", n.display).put("executors", executors).put("icon", icon+".png").put("iconClassName", "icon-"+icon).
+		put("idle", n.busy() == 0).put("jnlpAgent", false).put("launchSupported", !n.builtIn).
+		put("loadStatistics", &bean{class: "hudson.model.Label$1"}).put("manualLaunchAllowed", true).putInline("monitorData", &bean{}).
+		put("numExecutors", len(n.running)).put("offline", n.Offline).put("offlineCause", cause).put("offlineCauseReason", reason).
+		put("oneOffExecutors", []any{}).put("temporarilyOffline", false)
+	if !n.builtIn {
+		b.put("absoluteRemotePath", nil)
+	}
+	return b
+}
+
+func (x *exchange) executor(n *node, at int) *bean {
+	running := n.running[at]
+	return (&bean{}).put("currentExecutable", func() any { return x.buildOrNull(running) }).put("idle", running == nil).
+		put("likelyStuck", false).put("number", at).put("progress", -1)
+}
+
+// executorOf is where a build runs, null when it does not.
+func (x *exchange) executorOf(b *build) any {
+	switch {
+	case !b.running():
+		return nil
+	case b.item.job.kind() == Pipeline:
+		return &bean{class: "hudson.model.OneOffExecutor"}
+	case b.on.node == nil || !slices.Contains(b.on.node.running, b):
+		return nil
+	}
+	return x.executor(b.on.node, b.on.at)
+}
