@@ -51,7 +51,7 @@ func (x *exchange) newItem(folder *item) (answer, error) {
 			return answer{}, failure("No such job: " + from)
 		}
 		config = source.xml()
-		it.job = source.job
+		it.job, it.held = source.job, true
 	case !isXML:
 		return answer{}, failure("No mode given")
 	}
@@ -98,6 +98,7 @@ func (x *exchange) configXML(it *item) answer {
 	case http.MethodPost:
 		err := x.adopt(it, string(x.body), false)
 		if err == nil {
+			it.held = false
 			err = x.saveItem(it)
 		}
 		if err != nil {
@@ -150,7 +151,7 @@ func (s *Server) disable(it *item, disabled bool) {
 	if it.job.Disabled == disabled {
 		return
 	}
-	it.job.Disabled, it.config = disabled, ""
+	it.job.Disabled, it.config, it.held = disabled, "", false
 	s.problemLocked("keep the job", s.saveItem(it))
 	if disabled {
 		s.cancelOf(it, false)

@@ -46,7 +46,7 @@ func (x *exchange) jobBean(it *item) *bean {
 	b := &bean{class: kind.jobClass()}
 	x.common(b, it, func() any { return append(job.parameterized(), hollow{}, &bean{class: viewAction}) }, job.Description)
 	b.putAt("allBuilds", hidden, func() any { return x.buildBeans(it, len(it.builds)) }).
-		put("buildable", !job.Disabled).
+		put("buildable", it.isBuildable()).
 		put("builds", func() any { return x.buildBeans(it, 100) }).
 		putAt("color", 2, it.color()).
 		put("firstBuild", func() any {

@@ -246,7 +246,7 @@ func (x *exchange) computer(n *node) *bean {
 		put("idle", n.busy() == 0).put("jnlpAgent", false).put("launchSupported", !n.builtIn).
 		put("loadStatistics", &bean{class: "hudson.model.Label$1"}).put("manualLaunchAllowed", true).putInline("monitorData", &bean{}).
 		put("numExecutors", len(n.running)).put("offline", n.Offline).put("offlineCause", cause).put("offlineCauseReason", reason).
-		put("oneOffExecutors", []any{}).put("temporarilyOffline", false)
+		put("oneOffExecutors", func() any { return x.flyweights(n) }).put("temporarilyOffline", false)
 	if !n.builtIn {
 		b.put("absoluteRemotePath", nil)
 	}
@@ -255,8 +255,41 @@ func (x *exchange) computer(n *node) *bean {
 
 func (x *exchange) executor(n *node, at int) *bean {
 	running := n.running[at]
-	return (&bean{}).put("currentExecutable", func() any { return x.buildOrNull(running) }).put("idle", running == nil).
-		put("likelyStuck", false).put("number", at).put("progress", -1)
+	return x.executorBean(at, running, func() any {
+		if running != nil && running.item.job.kind() == Pipeline {
+			return x.placeholder(running)
+		}
+		return x.buildOrNull(running)
+	})
+}
+
+func (x *exchange) executorBean(number int, running *build, shown func() any) *bean {
+	return (&bean{}).put("currentExecutable", shown).put("idle", running == nil).
+		put("likelyStuck", false).put("number", number).put("progress", -1)
+}
+
+// placeholder is what an executor shows of a pipeline that has it.
+func (x *exchange) placeholder(b *build) *bean {
+	name := b.item.fullDisplayName() + " #" + strconv.Itoa(b.number)
+	return (&bean{class: "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask$PlaceholderExecutable"}).
+		put("displayName", name).put("estimatedDuration", func() any { return milliseconds(b.item.estimate()) }).put("fullDisplayName", name).
+		putAt("number", 2, b.number).put("timestamp", b.started.UnixMilli()).putAt("url", 2, x.rootURL()+b.url())
+}
+
+// flyweights are the executors of pipelines, which the built-in node has as many of as are wanted.
+func (x *exchange) flyweights(n *node) any {
+	all := []any{}
+	if !n.builtIn {
+		return all
+	}
+	x.root.walk(func(it *item) {
+		for _, b := range it.builds {
+			if b.running() && it.job.kind() == Pipeline && x.caller.canRead(it) {
+				all = append(all, x.executorBean(-1, b, func() any { return x.buildBean(b) }))
+			}
+		}
+	})
+	return all
 }
 
 // executorOf is where a build runs, null when it does not.

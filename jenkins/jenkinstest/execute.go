@@ -139,8 +139,7 @@ func (s *Server) runCommand(ctx context.Context, b *build, log *buildLog) string
 	if job.kind() == Freestyle {
 		log.line("[" + filepath.Base(workspace) + "] $ " + cmd.Path + " " + strings.Join(cmd.Args, " "))
 	}
-	cmd.Stdout, cmd.Stderr = log, log
-	code, err := s.exec(ctx, b, cmd)
+	code, err := s.exec(ctx, b, cmd, log)
 	if err != nil {
 		log.line("ERROR: " + err.Error())
 		return "FAILURE"
@@ -148,8 +147,15 @@ func (s *Server) runCommand(ctx context.Context, b *build, log *buildLog) string
 	return resultOf(job, code, log)
 }
 
-// exec runs the command; a build that is to end at once gets KILL instead of TERM.
-func (s *Server) exec(ctx context.Context, b *build, cmd process.Cmd) (code int, err error) {
+// exec runs the command; a build that is to end at once gets KILL instead of TERM. Both streams go through one
+// pipe, so that the log has their lines in the order in which they were written.
+func (s *Server) exec(ctx context.Context, b *build, cmd process.Cmd, log *buildLog) (code int, err error) {
+	path, err := process.Look(cmd.Path)
+	if err != nil {
+		return 0, err
+	}
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"-c", `exec "$@" 2>&1`, "sh", path}, cmd.Args...)
+	cmd.Stdout, cmd.Stderr = log, log
 	p, err := cmd.Start(ctx)
 	if err != nil {
 		return 0, err
@@ -212,7 +218,7 @@ func (s *Server) finish(b *build, result string, log *buildLog) {
 		}
 	}
 	b.setResult(result)
-	b.duration = s.now().Sub(b.started)
+	b.duration = s.now().Sub(b.started).Truncate(time.Millisecond)
 	if rest := b.item.job.PostProduction; rest > 0 && b.item.job.kind() == Freestyle && s.ctx.Err() == nil {
 		b.stage = finishing
 		s.mu.Unlock()

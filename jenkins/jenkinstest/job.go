@@ -88,6 +88,7 @@ type item struct {
 
 	job       Job
 	config    string // config.xml as it was sent; empty: made from job
+	held      bool   // a copy, which cannot be built before somebody has saved its configuration
 	nextBuild int
 	builds    []*build // oldest first
 	active    int      // builds that are not complete
@@ -99,6 +100,8 @@ func newFolder(name string, parent *item) *item {
 }
 
 func (it *item) isFolder() bool { return it.children != nil }
+
+func (it *item) isBuildable() bool { return !it.job.Disabled && !it.held }
 
 // fullName is the path, without a slash in front.
 func (it *item) fullName() string { return it.join("/") }

@@ -136,6 +136,10 @@ func (x *exchange) routeItem(it *item, rest []string) answer {
 		return x.json(x.itemBean(it))
 	case len(rest) == 1 && rest[0] == "config.xml":
 		return x.need(ItemConfigure, it, func() answer { return x.configXML(it) })
+	case len(rest) == 1 && rest[0] == "configure":
+		return x.need(ItemConfigure, it, func() answer {
+			return x.layout(http.StatusOK, it.fullDisplayName()+" Config", "<form method=\"post\" action=\"configSubmit\"></form>")
+		})
 	case len(rest) == 1 && rest[0] == "doDelete":
 		return x.post(func() answer { return x.need(ItemDelete, it, func() answer { return x.deleteItem(it) }) })
 	case len(rest) == 1 && rest[0] == "createItem" && it.isFolder():

@@ -146,6 +146,7 @@ func (s *Server) ComeUp(loseQueue bool) {
 	s.down, s.quieting, s.session = "", false, newSession()
 	clear(s.left)
 	clear(s.cookies)
+	s.root.walk(func(it *item) { it.held = false })
 	if loseQueue {
 		s.queue = slices.DeleteFunc(s.queue, func(e *entry) bool { return e.step == nil && e.phase != pending })
 	}

@@ -16,7 +16,7 @@ func (x *exchange) trigger(it *item, how string) answer {
 	post := x.r.Method == http.MethodPost
 	if how == "build" { // this one looks at the job first
 		switch {
-		case it.job.Disabled:
+		case !it.isBuildable():
 			return x.notBuildable(it, how)
 		case !post && len(it.job.Parameters) > 0:
 			return x.layout(http.StatusMethodNotAllowed, it.fullDisplayName(), "<form method=\"post\" action=\"build\">This build requires parameters</form>")
@@ -38,7 +38,7 @@ func (x *exchange) trigger(it *item, how string) answer {
 	case how == "build":
 		e, _ := x.schedule(it, quiet, nil, x.caller.cause())
 		return x.queued(http.StatusCreated, e)
-	case it.job.Disabled:
+	case !it.isBuildable():
 		return x.notBuildable(it, how)
 	case len(it.job.Parameters) == 0 && x.profile.plainErrors:
 		return x.container(http.StatusBadRequest, uri, it.fullName()+" is not parameterized")
