@@ -12,6 +12,7 @@ var (
 	ErrForbidden   = errors.New("permission missing")
 	ErrNotFound    = errors.New("not found")
 	ErrGone        = errors.New("the commit is gone")
+	ErrRefused     = errors.New("refused as it is")
 	ErrUnavailable = errors.New("gitlab is not available")
 	ErrProtocol    = errors.New("not an answer of gitlab")
 	ErrConfig      = errors.New("configuration is wrong")
