@@ -29,6 +29,7 @@ func (w *world) definitionCommands() []*cli.Command {
 			},
 			Action: w.validate,
 		},
+		w.changedCommand(),
 	}
 }
 
