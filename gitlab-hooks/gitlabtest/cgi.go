@@ -2,6 +2,7 @@ package gitlabtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/guestos/aibuild/aibuild/process"
 )
@@ -24,6 +26,8 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request, p *project, u *
 	var err error
 	if r.Method == http.MethodPost {
 		command.Stdin = r.Body
+		// The end of git is not the end of what feeds it: a caller that sends nothing more would hold us.
+		defer context.AfterFunc(r.Context(), func() { http.NewResponseController(w).SetReadDeadline(time.Now()) })()
 		// git begins to answer before it has read everything; Go's server would throw the rest of the body away then.
 		err = http.NewResponseController(w).EnableFullDuplex()
 		if errors.Is(err, http.ErrNotSupported) { // the answer of a Fault is collected first

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -245,6 +246,42 @@ func TestCallersThatGoAway(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("git http-backend still runs: %v", left)
 		}
+	}
+}
+
+// TestCloseEndsGit: a caller in the middle of a push does not hold the server.
+func TestCloseEndsGit(t *testing.T) {
+	s, err := gitlabtest.Start(gitlabtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateProject(t.Context(), gitlabtest.Project{Path: projectPath}); err != nil {
+		t.Fatal(err)
+	}
+	reader, writer := io.Pipe()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", s.CloneURL(projectPath, "")+"/git-upload-pack", reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("root", s.RootToken())
+	r.Header.Set("Content-Type", "application/x-git-upload-pack-request")
+	transport := &http.Transport{DisableKeepAlives: true}
+	response, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(before); took > 5*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err == nil {
+		t.Error("what was broken off looks whole")
+	}
+	if err := errors.Join(writer.Close(), response.Body.Close()); err != nil {
+		t.Error(err)
 	}
 }
 
