@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,10 +52,8 @@ func jenkinsReply(status int, body string) reply {
 }
 
 func (r reply) with(name, value string) reply {
-	header := map[string]string{name: value}
-	for name, value := range r.header {
-		header[name] = value
-	}
+	header := maps.Clone(r.header)
+	header[name] = value
 	r.header = header
 	return r
 }
