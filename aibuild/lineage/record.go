@@ -79,7 +79,7 @@ type Artifact struct {
 	VirtualSize int64  `json:"virtual_size,omitempty"`
 	SHA256      string `json:"sha256"` // lower-case hex, as all digests
 	SHA512      string `json:"sha512,omitempty"`
-	MD5         string `json:"md5,omitempty"`
+	MD5         string `json:"md5,omitempty"` // only of images of the first aibuild, which made it
 
 	Commit        string `json:"commit,omitempty"`
 	Dirty         bool   `json:"dirty,omitempty"` // built from an uncommitted tree

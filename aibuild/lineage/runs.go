@@ -171,6 +171,7 @@ func (s *Store) OpenRun(ctx context.Context, run Run, actor, channel, reason str
 		}
 		run.ID = id.String()
 	}
+	run.State = cmp.Or(run.State, RunReceived)
 	r, err := Record{ID: stepID("opened ", run.ID), Actor: actor, Channel: channel, Verb: VerbOpened, Reason: reason, Run: &run}.normal(s.now())
 	if err != nil {
 		return Run{}, err
