@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/guestos/aibuild/aibuild/definition"
 )
@@ -12,7 +13,7 @@ import (
 // Push is a ref that has moved.
 type Push struct {
 	Ref string // refs/heads/main, refs/tags/v1
-	Old string // what was handled last: the id of a commit or tag; zeros or empty: nothing was
+	Old string // what was handled last, else what the push says: the id of a commit or tag; zeros or empty: the ref is new
 	New string // zeros: the ref was deleted
 }
 
@@ -58,7 +59,7 @@ type ImageChange struct {
 	Name   string `json:"image"`
 	Folder string `json:"folder"`          // of the definition
 	From   string `json:"from"`            // first stage: build, test or release
-	After  string `json:"after,omitempty"` // the image, of the same push, that it is made from: that one has to be good first
+	After  string `json:"after,omitempty"` // the image that it is made from, when the push makes a new one of it: that has to be good first
 	Reason string `json:"reason"`
 
 	// Problem is what validate says about the definition: the run is to be rejected with it. The name of an image whose
@@ -95,7 +96,7 @@ func FirstStage(was, is definition.Digests) string {
 	return ""
 }
 
-// Summary tells the whole change in one line.
+// Summary tells the whole change in one line of at most 64 KiB.
 func (c Change) Summary() string {
 	var started []string
 	for _, i := range c.Images {
@@ -114,7 +115,7 @@ func (c Change) Summary() string {
 			parts = append(parts, list.verb+" "+few(list.names, 20))
 		}
 	}
-	return strings.Join(parts, "; ")
+	return cut(strings.Join(parts, "; "), 60_000)
 }
 
 func lines(list []Untouched) []string {
@@ -162,6 +163,9 @@ func (m Mirror) changed(ctx context.Context, r *repository, push Push, rules Rul
 	return c, c.fill(o, head, base)
 }
 
+// maxRef is the width of the column, in characters.
+const maxRef = 255
+
 // refuses says why a push starts nothing, whatever it holds.
 func refuses(ctx context.Context, r *repository, push Push, rules Rules) (string, error) {
 	kind, name, _ := strings.Cut(strings.TrimPrefix(push.Ref, "refs/"), "/")
@@ -179,6 +183,8 @@ func refuses(ctx context.Context, r *repository, push Push, rules Rules) (string
 	// The patterns are the same as those of refs that may release, so they are read by the same code.
 	case kind == "heads" && !(definition.Policy{ReleaseRefs: rules.Refs}).MayRelease(push.Ref):
 		return fmt.Sprintf("branch %s starts nothing in this project, only %s", name, strings.Join(rules.Refs, ", ")), nil
+	case utf8.RuneCountInString(push.Ref) > maxRef:
+		return fmt.Sprintf("the ref's name has more than the %d characters that a run's record holds, so that it starts nothing", maxRef), nil
 	case none(push.New):
 		return map[string]string{"heads": "branch", "tags": "tag"}[kind] + " deleted, so that it starts nothing", nil
 	}

@@ -154,13 +154,16 @@ func (w *comparison) earlier(c *candidate) error {
 
 // judge loads a candidate as it is and as it was, and says at which stage it starts, if at all.
 func (w *comparison) judge(c *Change, it candidate) error {
-	image := ImageChange{Folder: strings.ToValidUTF8(it.folder, "\uFFFD"), From: fromBuild, Reason: w.each}
+	image := ImageChange{Folder: storable(it.folder), From: fromBuild, Reason: w.each}
 	var err error
 	if image.Definition, image.Problem, err = w.load(w.head, it.outline, it.inputs); err != nil {
 		return err
 	}
 	if image.Problem == "" {
-		image.Name, image.After = image.Definition.Name, it.parent
+		image.Name = image.Definition.Name
+		if parent := image.Definition.From.Image; !strings.Contains(parent, "@") { // else its newest image does not matter
+			image.After = parent
+		}
 	} else {
 		image.Name = it.likelyName()
 	}
@@ -230,11 +233,45 @@ func (w *comparison) load(t *tree, d outline, in inputs) (*definition.Definition
 	var problems definition.Errors
 	switch {
 	case errors.As(err, &problems):
-		return nil, problems.Error(), nil
+		return nil, problemText(problems), nil
 	case err != nil: // the content's fault: git could give all that was asked
-		return nil, d.folder + ": " + strings.ToValidUTF8(err.Error(), "\uFFFD"), nil
+		return nil, cut(quoted(d.folder)+": "+err.Error(), maxProblem), nil
 	}
 	return def, "", nil
+}
+
+const (
+	maxProblem = 30_000 // bytes
+	maxFolder  = 1000   // characters
+)
+
+// problemText lists the problems of a definition, as far as a record holds them.
+func problemText(problems definition.Errors) string {
+	const most = 50
+	rest := ""
+	if len(problems) > most {
+		rest = fmt.Sprintf("\nand %d more", len(problems)-most)
+		problems = problems[:most]
+	}
+	return cut(problems.Error(), maxProblem) + rest
+}
+
+// cut keeps a text to so many bytes, and says so.
+func cut(text string, most int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// storable is a folder in the form in which it can be recorded. One that this changes is refused, too.
+func storable(folder string) string {
+	folder = strings.ToValidUTF8(folder, "\uFFFD")
+	if runes := []rune(folder); len(runes) > maxFolder {
+		return string(runes[:maxFolder]) + "…"
+	}
+	return folder
 }
 
 // badFolder refuses folders that could not be handed on: to the database, to Jenkins, and to a command line.
@@ -242,6 +279,8 @@ func badFolder(folder string) string {
 	switch {
 	case !utf8.ValidString(folder):
 		return quoted(folder) + ": the folder's name is not UTF-8; rename it"
+	case utf8.RuneCountInString(folder) > maxFolder:
+		return fmt.Sprintf("%s: the folder's name has more than %d characters; shorten it", quoted(folder), maxFolder)
 	case !fs.ValidPath(folder), slices.ContainsFunc(steps(folder), func(step string) bool { return strings.EqualFold(step, ".git") }):
 		return quoted(folder) + ": git checks out no such folder; rename it"
 	case strings.ContainsFunc(folder, unicode.IsControl):
@@ -261,7 +300,7 @@ func (w *comparison) defined(name string) bool {
 func (w *comparison) removed(c *Change) {
 	for _, d := range w.gone {
 		if !w.defined(d.name) {
-			c.Removed = append(c.Removed, Untouched{d.likelyName(), strings.ToValidUTF8(d.folder, "\uFFFD"), "the definition was deleted"})
+			c.Removed = append(c.Removed, Untouched{d.likelyName(), storable(d.folder), "the definition was deleted"})
 		}
 	}
 }

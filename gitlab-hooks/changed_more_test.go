@@ -24,6 +24,7 @@ func TestSkipMarkers(t *testing.T) {
 		"[aibuild skip a]":                       "b>test c! a~",
 		"[aibuild skip b] and [aibuild skip a]":  "c! b~ a~",
 		"[aibuild skip a, b,c]":                  "a~ b~ c~",
+		"[Aibuild Skip A]":                       "b>test c! a~",
 		"[aibuild skip a a]":                     "b>test c! a~",
 		"[aibuild skip none]":                    "a>build b>test c! none=",
 		"skip ci, [ci  skip], [skip], aibuild x": "a>build b>test c!",

@@ -88,8 +88,8 @@ func quotedAll(names []string) []string {
 	return all
 }
 
-// order puts parents before their children, and else keeps the order of folders. After stays only where the parent is
-// one of the images.
+// order puts parents before their children, and else keeps the order of folders. After stays only where the parent gets a
+// new image, or another verdict.
 func (c *Change) order() {
 	at := map[string]int{}
 	for i, image := range c.Images {
@@ -103,10 +103,13 @@ func (c *Change) order() {
 		image := c.Images[i]
 		parent, here := at[image.After]
 		switch {
-		case !here || c.Images[parent].Problem != "", open[parent]: // not started, or a circle: somebody has to begin
+		case !here, open[parent]: // not started, or a circle: somebody has to begin
 			image.After = ""
 		case !seen[parent]:
 			visit(parent)
+		}
+		if here && (c.Images[parent].Problem != "" || c.Images[parent].From == fromRelease) {
+			image.After = ""
 		}
 		open[i] = false
 		sorted = append(sorted, image)

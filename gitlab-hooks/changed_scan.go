@@ -19,7 +19,6 @@ type outline struct {
 	id     string // of its aibuild.yaml; empty when that is no file
 
 	name    string // as it is written
-	parent  string // name of the image that it is made from
 	sources []string
 	deps    []string // folders; like sources, paths in the repository
 	links   []string // what the links in all these folders lead to
@@ -122,7 +121,6 @@ func (t *tree) read(d *outline) error {
 	_ = yaml.Unmarshal(content, &file)
 	from := definition.From{ISO: file.From.ISO, Disk: file.From.Disk, Image: file.From.Image, Checksum: file.From.Checksum}
 	d.name = file.Name
-	d.parent, _, _ = strings.Cut(file.From.Image, "@")
 	for _, source := range []string{from.Local(), from.ChecksumFile()} {
 		if source != "" {
 			d.sources = append(d.sources, path.Join(d.folder, source))
@@ -224,10 +222,14 @@ func standing(changes []difference, name string) int {
 	return i
 }
 
-// quoted makes a path fit for a message: it may hold anything.
+// quoted makes a path fit for a message: it may hold anything, and have any length.
 func quoted(name string) string {
-	if strconv.Quote(name) == `"`+name+`"` {
-		return name
+	const most = 200
+	if runes := []rune(name); len(runes) > most {
+		name = string(runes[:most]) + "…"
 	}
-	return strconv.Quote(name)
+	if plain := strconv.Quote(name); plain != `"`+name+`"` {
+		return plain
+	}
+	return name
 }

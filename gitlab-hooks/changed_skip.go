@@ -23,7 +23,7 @@ func (c *Change) skip(message string) {
 	}
 	for _, found := range skipOne.FindAllStringSubmatch(message, -1) {
 		for _, name := range strings.FieldsFunc(found[1], func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' || r == '\r' }) {
-			c.skipImage(name)
+			c.skipImage(strings.ToLower(name))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -121,8 +122,10 @@ func TestChangedImages(t *testing.T) {
 		{"a parent and its children", family, files{"a/f": plain(""), "z/f": plain(""), "m/f": plain("")}, "z>build m>build<z a>build<m"},
 		{"a child alone", family, files{"a/f": plain("")}, "a>build"},
 		{"a child and its grandparent", family, files{"a/f": plain(""), "z/f": plain("")}, "a>build z>build"},
-		{"a parent at a version", family.with(files{"m/aibuild.yaml": aibuild("m", "from: {image: z@3}")}), files{"m/f": plain(""), "z/f": plain("")}, "z>build m>build<z"},
-		{"a parent with a problem", family, files{"m/aibuild.yaml": plain("name: m\n"), "a/f": plain("")}, "a>build m!"},
+		{"a parent at a version", family.with(files{"m/aibuild.yaml": aibuild("m", "from: {image: z@3}")}), files{"m/f": plain(""), "z/f": plain("")}, "m>build z>build"},
+		{"a parent with a problem", family, files{"m/aibuild.yaml": plain("name: m\n"), "a/f": plain("")}, "m! a>build"},
+		{"a parent that is tested again", family, files{"m/tests/boots": tool("x"), "a/f": plain("")}, "m>test a>build<m"},
+		{"a parent that is only released", family, files{"m/aibuild.yaml": aibuild("m", "from: {image: z}", "release: {clusters: [alpha]}"), "a/f": plain("")}, "m>release a>build"},
 		{"a circle", family.with(files{"z/aibuild.yaml": aibuild("z", "from: {image: a}")}), files{"a/f": plain(""), "m/f": plain(""), "z/f": plain("")}, "z>build m>build<z a>build<m"},
 	}
 	g, m := newHost(t, "").project(t, "ops/images")
@@ -175,6 +178,9 @@ func checkChange(t *testing.T, c Change) {
 		if (i.Problem == "") != (i.Definition != nil) || i.Reason == "" || !goodName.MatchString(i.Name) {
 			t.Errorf("image %+v", i)
 		}
+		if len(i.Reason) > 10_000 || len(i.Problem) > 31_000 || utf8.RuneCountInString(i.Folder) > 1024 || !utf8.ValidString(i.Folder+i.Reason+i.Problem) {
+			t.Errorf("cannot be recorded: %+v", i)
+		}
 		if i.After != "" && !slices.Contains(names, i.After) {
 			t.Errorf("%s comes before its parent %s", i.Name, i.After)
 		}
@@ -182,6 +188,9 @@ func checkChange(t *testing.T, c Change) {
 			t.Errorf("%s is there twice", i.Name)
 		}
 		names = append(names, i.Name)
+	}
+	if s := c.Summary(); len(s) > 65535 || !utf8.ValidString(s) {
+		t.Errorf("the summary cannot be recorded: %d bytes", len(s))
 	}
 	for _, u := range slices.Concat(c.Unaffected, c.Skipped, c.Removed) {
 		if u.Name == "" || u.Reason == "" {

@@ -76,6 +76,10 @@ func (c Client) refusal(op string, response *gitlab.Response, caught *catcher, e
 	if !ok || response == nil || failed.Status == 0 {
 		return failed
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		failed.Reason, failed.Detail, failed.Hint = ErrUnavailable, "the answer was cut off", "try again"
+		return failed
+	}
 	failed.RetryAfter = retryAfter(response.Header, time.Now())
 	switch failed.Status {
 	case http.StatusNotFound:

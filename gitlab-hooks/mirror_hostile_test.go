@@ -118,6 +118,46 @@ func TestHostileNames(t *testing.T) {
 	noCanary(t, m.Dir, g.dir)
 }
 
+// What is large beyond measure is said in words that can be recorded.
+func TestHugeNames(t *testing.T) {
+	g, m := newHost(t, "").project(t, "ops/images")
+	old := g.push(head, "old", library)
+	long, deep := strings.Repeat("ö", 5000), strings.Repeat("d/", 3000)
+	var problems strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&problems, "k%d: 1\n", i)
+	}
+	many := files{}
+	for i := range 300 {
+		many = many.with(image(fmt.Sprintf("many/%s%03d", long[:400], i), fmt.Sprintf("i%d", i)))
+	}
+	tests := map[string]struct {
+		change files
+		want   int // images
+	}{
+		"a file":             {files{"images/a/" + long: plain("")}, 1},
+		"a folder":           {image(long, "long"), 1},
+		"deep folders":       {image(deep+"x", "deep"), 1},
+		"problems":           {files{"images/a/aibuild.yaml": plain(problems.String())}, 1},
+		"a definition":       {files{"images/a/aibuild.yaml": plain(strings.Repeat("# long\n", 1<<20))}, 1},
+		"images":             {many, 300},
+		"a name":             {files{"images/a/aibuild.yaml": aibuild(long)}, 1},
+		"a dependency":       {files{"images/a/aibuild.yaml": aibuild("a", "depends_on: ["+long+"]")}, 1},
+		"a link":             {files{"images/a/f": link(long)}, 1},
+		"a link to the deep": {files{"images/a/f": link(deep)}, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			id := g.push(head, "new", library.with(test.change), old)
+			if c := look(t, m, Push{head, old, id}, Rules{}); len(c.Images) != test.want {
+				t.Errorf("%d images: %s", len(c.Images), cut(c.Summary(), 1000))
+			}
+			look(t, m, Push{head, id, old}, Rules{})
+		})
+	}
+	want(t, look(t, m, Push{"refs/heads/" + strings.Repeat("x", 250), "", old}, Rules{}), "", "more than the 255 characters")
+}
+
 // rawTree writes a tree that git itself would refuse.
 func (g *gitRepo) rawTree(entries ...entry) string {
 	g.t.Helper()

@@ -32,7 +32,6 @@ type talk struct {
 	posts []said // in turn; the last one for ever
 	gets  []said
 	asked []string // method, path and body
-	odd   []string // headers that must not be sent
 }
 
 func newTalk(t *testing.T, posts, gets []said) *talk {
