@@ -163,3 +163,26 @@ func TestCheckoutUncommittedAndShallow(t *testing.T) {
 		t.Errorf("%q, %q, %v", brief(c), c.Undetermined, err)
 	}
 }
+
+// What people configure for their own eyes does not change what is compared, and neither does the folder they stand in.
+func TestCheckoutIgnoresTaste(t *testing.T) {
+	dir := t.TempDir()
+	bare := newRepo(t, filepath.Join(dir, "bare"))
+	old := bare.commit("old", library.with(files{"images/a/v": sub(other), "images/b/f": plain("f")}))
+	id := bare.push(head, "new", library.with(files{"images/a/v": sub(another), "docs/f": plain("f")}), old)
+	work := filepath.Join(dir, "work")
+	bare.git("", "clone", "--quiet", bare.dir, work)
+	g := &gitRepo{t, work}
+	for _, setting := range []string{"diff.ignoreSubmodules=all", "diff.relative=true", "diff.renames=copies", "diff.noprefix=true", "diff.external=touch canary",
+		"diff.orderFile=/nonexistent", "core.quotePath=true", "status.showUntrackedFiles=no", "log.showSignature=true", "core.abbrev=4", "core.fsmonitor=touch canary"} {
+		name, value, _ := strings.Cut(setting, "=")
+		g.git("", "config", name, value)
+	}
+	g.git("", "replace", id, old)
+	c, err := Checkout{Dir: filepath.Join(work, "images", "b")}.Changed(t.Context(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, "a>build b>build", "compared with")
+	noCanary(t, dir)
+}
