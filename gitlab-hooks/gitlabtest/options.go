@@ -19,8 +19,7 @@ type Options struct {
 	// RootToken is root's access token, with every scope; empty means that one is made (see Server.RootToken).
 	RootToken string
 
-	// AutoDisable switches on the flag auto_disabling_web_hooks, which is off on self-managed instances and on
-	// on gitlab.com.
+	// AutoDisable switches on the flag auto_disabling_web_hooks, as gitlab.com has it; self-managed instances do not.
 	AutoDisable bool
 
 	HookTimeout   time.Duration // of one delivery with its answer; 0 means GitLab's 10 s

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Trouble is what happens to deliveries in stead of being sent once, at once and in order. Its fields may be combined.
+// Trouble is what happens to deliveries instead of being sent once, at once and in order. Its fields may be combined.
 type Trouble struct {
 	Hook  int // id of the hook; 0 means any
 	Times int // how many events it happens to; 0 means all, until Undisturb
