@@ -1,0 +1,77 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+const statusesAtOnce = 4
+
+// passStatuses tells GitLab of the states that it has not been told of.
+func (d *Dispatcher) passStatuses(ctx context.Context) (told int, err error) {
+	if d.GitLab == nil {
+		return 0, nil
+	}
+	due, err := d.Store.StatusesDue(ctx, 100)
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(statusesAtOnce)
+	sent, errs := make([]bool, len(due)), make([]error, len(due))
+	for i, s := range due {
+		group.Go(func() error {
+			sent[i], errs[i] = d.tell(gctx, s)
+			return nil // one that fails holds up no other
+		})
+	}
+	_ = group.Wait() // none of them returns an error
+	for _, ok := range sent {
+		if ok {
+			told++
+		}
+	}
+	d.count(func(s *DispatchStats) { s.Statuses += int64(told) })
+	return told, errors.Join(errs...)
+}
+
+// tell sends one status. What GitLab refuses for good is noted and not sent
+// again; everything else is tried again until GitLab takes it.
+func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error) {
+	r := s.Run
+	status := StatusOf(r, d.statusURL(r))
+	if status.State == s.Sent { // pending after pending is no transition
+		return true, d.Store.StatusSent(ctx, r.ID, r.State, s.Sent)
+	}
+	err := d.GitLab.SetStatus(ctx, status)
+	switch {
+	case err == nil:
+		return true, d.Store.StatusSent(ctx, r.ID, r.State, status.State)
+	case ctx.Err() != nil:
+		return false, nil
+	}
+	after := retryIn(s.Tries, err)
+	var failed *Error
+	if errors.As(err, &failed) && failed.RetryAfter > 0 {
+		after = failed.RetryAfter
+	}
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRefused) || errors.Is(err, ErrConfig) {
+		after = 0
+	}
+	noted := d.Store.StatusFailed(ctx, r.ID, cut(err.Error(), maxReason), after)
+	return false, errors.Join(fmt.Errorf("status of run %s: %w", r.ID, err), noted)
+}
+
+// statusURL is the page of a run.
+func (d *Dispatcher) statusURL(r lineage.Run) string {
+	if d.StatusURL == "" {
+		return r.BuildURL
+	}
+	return strings.TrimRight(d.StatusURL, "/") + "/runs/" + r.ID
+}

@@ -1,0 +1,189 @@
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/jenkins"
+)
+
+// trigger asks Jenkins to start a run's build. The run is in the state
+// triggering already.
+func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
+	p.d.count(func(s *DispatchStats) { s.Triggers++ })
+	started, err := p.d.Jenkins.Start(p.ctx, r.JenkinsJob, map[string]string{
+		"AIBUILD_RUN_ID": r.ID, "AIBUILD_PROJECT": p.d.cloneURL(r.Project), "AIBUILD_REF": r.Ref,
+		"AIBUILD_COMMIT": r.Commit, "AIBUILD_IMAGE": r.Folder, "AIBUILD_FROM": r.From,
+	})
+	if err != nil {
+		return p.notTriggered(r, p.view.heard(err))
+	}
+	step := to(r, lineage.RunJenkinsQueue, fmt.Sprintf("item %d of jenkins' queue", started.QueueID))
+	step.Run.QueueID = started.QueueID
+	return step
+}
+
+// notTriggered leaves the run triggering: before Jenkins is asked again, the run
+// is looked for there.
+func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
+	p.d.jobs.forget(r.JenkinsJob)
+	if time.Since(r.OpenedAt) > p.d.QueueFor {
+		return to(r, lineage.RunRejected, fmt.Sprintf("jenkins did not take it for %v; at last: %v", p.d.QueueFor, err))
+	}
+	tries := r.Tries + 1
+	step := waits(r, err.Error(), retryIn(r.Tries, err))
+	step.SetTries = &tries
+	return step
+}
+
+// triggering is a run of which Jenkins may know, or not: a process was killed
+// between the request and its answer, or no answer came.
+func (p *pass) triggering(r lineage.ClaimedRun) lineage.RunStep {
+	if err := p.view.up(); err != nil {
+		return waits(r, err.Error(), retryIn(r.Tries, err))
+	}
+	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
+	switch {
+	case unheard(err):
+		return p.trigger(r)
+	case err != nil:
+		return p.notTriggered(r, p.view.heard(err))
+	}
+	return p.adopt(r, found)
+}
+
+// unheard: Jenkins has answered, and knows no such run.
+func unheard(err error) bool {
+	var failed *jenkins.Error
+	return errors.Is(err, jenkins.ErrNotFound) && errors.As(err, &failed) && failed.Status == http.StatusOK
+}
+
+// adopt takes over what Jenkins has of a run.
+func (p *pass) adopt(r lineage.ClaimedRun, found jenkins.Found) lineage.RunStep {
+	if found.Build != nil {
+		return p.begun(r, *found.Build)
+	}
+	step := to(r, lineage.RunJenkinsQueue, "in jenkins' queue: "+found.Item.Why)
+	step.Run.QueueID = found.Item.ID
+	return step
+}
+
+// begun is a run whose build has a number.
+func (p *pass) begun(r lineage.ClaimedRun, b jenkins.Build) lineage.RunStep {
+	step := to(r, lineage.RunBuilding, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob))
+	step.Run.Build, step.Run.BuildURL, step.Run.QueueID = b.Number, b.URL, b.QueueID
+	step.Run.StartedAt = b.StartedAt
+	return step
+}
+
+// inQueue follows an item until it is a build.
+func (p *pass) inQueue(r lineage.ClaimedRun) lineage.RunStep {
+	items, err := p.view.queue(p.ctx)
+	if err != nil {
+		return waits(r, err.Error(), retryIn(r.Tries, err))
+	}
+	for _, item := range items {
+		if item.ID == r.QueueID {
+			p.d.seen(r.ID)
+			return waits(r, queueReason(item), again(r.OpenedAt)/4)
+		}
+	}
+	builds, err := p.view.newest(p.ctx, r.JenkinsJob)
+	if err != nil {
+		return p.unsure(r, err)
+	}
+	for _, b := range builds {
+		if b.Params["AIBUILD_RUN_ID"] == r.ID || b.QueueID == r.QueueID && r.QueueID != 0 {
+			p.d.seen(r.ID)
+			return p.begun(r, b)
+		}
+	}
+	return p.leftQueue(r)
+}
+
+func queueReason(item jenkins.Item) string {
+	why := item.Why
+	if why == "" {
+		why = "no reason is given"
+	}
+	if item.Stuck {
+		why += " (jenkins calls it stuck)"
+	}
+	return "in jenkins' queue: " + why
+}
+
+// leftQueue asks for the item itself: it left a moment ago, was cancelled, or is
+// lost.
+func (p *pass) leftQueue(r lineage.ClaimedRun) lineage.RunStep {
+	item, err := p.d.Jenkins.Queued(p.ctx, r.QueueID)
+	switch {
+	case errors.Is(err, jenkins.ErrNotFound):
+		return p.perhapsLost(r)
+	case err != nil:
+		return waits(r, p.view.heard(err).Error(), retryIn(r.Tries, err))
+	case item.Cancelled:
+		return to(r, lineage.RunCancelled, "somebody took it out of jenkins' queue")
+	case item.Build > 0:
+		p.d.seen(r.ID)
+		return p.begun(r, jenkins.Build{Number: item.Build, URL: item.BuildURL, QueueID: item.ID})
+	}
+	p.d.seen(r.ID)
+	return waits(r, queueReason(item), time.Second)
+}
+
+// perhapsLost gives up a run that Jenkins does not know any more, after it has
+// been asked twice, some time apart and without a restart in between.
+func (p *pass) perhapsLost(r lineage.ClaimedRun) lineage.RunStep {
+	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
+	switch {
+	case err == nil:
+		p.d.seen(r.ID)
+		return p.adopt(r, found)
+	case !unheard(err):
+		return p.unsure(r, err)
+	case !p.d.lost(r.ID):
+		return waits(r, "jenkins does not know it at the moment, as after a restart: looking again", p.d.LostAfter/4)
+	}
+	return to(r, lineage.RunLost, "jenkins has lost it: it is neither in the queue nor among the builds of "+r.JenkinsJob)
+}
+
+// unsure is a run about which Jenkins gives no usable answer.
+func (p *pass) unsure(r lineage.ClaimedRun, err error) lineage.RunStep {
+	p.view.heard(err)
+	if errors.Is(err, jenkins.ErrNotFound) && p.d.lost(r.ID) {
+		return to(r, lineage.RunLost, fmt.Sprintf("the job %s is gone: %v", r.JenkinsJob, err))
+	}
+	return waits(r, err.Error(), retryIn(r.Tries+1, err))
+}
+
+// seen: Jenkins knows the run.
+func (d *Dispatcher) seen(run string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.missed, run)
+}
+
+// lost says whether Jenkins has not known the run for long enough.
+func (d *Dispatcher) lost(run string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	since, known := d.missed[run]
+	if !known || d.restart.After(since) {
+		d.missed[run] = time.Now()
+		return false
+	}
+	if time.Since(since) < d.LostAfter {
+		return false
+	}
+	delete(d.missed, run)
+	return true
+}
+
+func (d *Dispatcher) count(what func(*DispatchStats)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	what(&d.stats)
+}
