@@ -161,7 +161,7 @@ func (it *item) health() []any {
 
 // buildBean is one build.
 func (x *exchange) buildBean(b *build) *bean {
-	kind := b.item.job.kind()
+	kind := b.job.kind()
 	name := fmt.Sprintf("#%d", b.number)
 	out := (&bean{class: kind.buildClass()}).put("actions", func() any { return b.actions() }).put("artifacts", []any{}).
 		put("building", b.running()).put("description", nil).put("displayName", name).put("duration", b.duration.Milliseconds()).

@@ -297,7 +297,7 @@ func (x *exchange) executorOf(b *build) any {
 	switch {
 	case !b.running():
 		return nil
-	case b.item.job.kind() == Pipeline:
+	case b.job.kind() == Pipeline:
 		return &bean{class: "hudson.model.OneOffExecutor"}
 	case b.on.node == nil || !slices.Contains(b.on.node.running, b):
 		return nil

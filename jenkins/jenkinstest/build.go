@@ -21,6 +21,7 @@ const (
 // build is one build of a job.
 type build struct {
 	item     *item
+	job      Job // as it was when the build began
 	number   int
 	queueID  int64
 	params   []value
@@ -107,7 +108,7 @@ func loadBuild(it *item, dir string) (*build, error) {
 		return nil, err
 	}
 	b := &build{
-		item: it, number: r.Number, queueID: r.QueueID, params: r.Params, causes: r.Causes, started: r.Started,
+		item: it, job: it.job, number: r.Number, queueID: r.QueueID, params: r.Params, causes: r.Causes, started: r.Started,
 		duration: time.Duration(r.DurationMS) * time.Millisecond, estimate: time.Duration(r.EstimateMS) * time.Millisecond,
 		result: r.Result, nodeName: r.Node, abort: r.Abort, stage: complete, dir: dir, cancel: func() {},
 	}

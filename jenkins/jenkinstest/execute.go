@@ -25,7 +25,7 @@ func (s *Server) start(e *entry, on slot) {
 		e.step.granted <- on
 		return
 	}
-	b := &build{item: e.item, queueID: e.id, params: e.params, on: on, granted: make(chan slot, 1)}
+	b := &build{item: e.item, job: e.item.job, queueID: e.id, params: e.params, on: on, granted: make(chan slot, 1)}
 	ctx, cancel := context.WithCancel(s.ctx)
 	b.cancel = cancel
 	if on.node != nil {
@@ -78,7 +78,7 @@ func (s *Server) run(ctx context.Context, b *build) {
 		log.line(c.text())
 	}
 	var result string
-	if b.item.job.kind() == Pipeline {
+	if b.job.kind() == Pipeline {
 		result = s.runPipeline(ctx, b, log)
 	} else {
 		log.line("Running as SYSTEM")
@@ -120,7 +120,7 @@ func (s *Server) runCommand(ctx context.Context, b *build, log *buildLog) string
 	}
 	defer s.leaveWorkspace(workspace)
 	s.mu.Lock()
-	job, cmd, where := b.item.job, s.command(b, workspace), s.whereOf(b, workspace)
+	job, cmd, where := b.job, s.command(b, workspace), s.whereOf(b, workspace)
 	s.mu.Unlock()
 	log.line(where...)
 	if cmd.Path == "" && job.kind() == Pipeline {
@@ -210,7 +210,7 @@ func (s *Server) finish(b *build, result string, log *buildLog) {
 	defer s.mu.Unlock()
 	if b.abort != nil {
 		result = b.abort.Result
-		if b.item.job.kind() == Freestyle {
+		if b.job.kind() == Freestyle {
 			log.line("Build was aborted")
 		}
 		for _, by := range b.abort.By {
@@ -219,7 +219,7 @@ func (s *Server) finish(b *build, result string, log *buildLog) {
 	}
 	b.setResult(result)
 	b.duration = s.now().Sub(b.started).Truncate(time.Millisecond)
-	if rest := b.item.job.PostProduction; rest > 0 && b.item.job.kind() == Freestyle && s.ctx.Err() == nil {
+	if rest := b.job.PostProduction; rest > 0 && b.job.kind() == Freestyle && s.ctx.Err() == nil {
 		b.stage = finishing
 		s.mu.Unlock()
 		sleep(s.ctx, rest)

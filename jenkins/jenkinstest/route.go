@@ -209,7 +209,7 @@ func (x *exchange) routeBuild(b *build, rest []string) answer {
 	case "stop":
 		return x.post(func() answer { return x.stopBuild(b, false) })
 	case "term", "kill":
-		if b.item.job.kind() == Pipeline {
+		if b.job.kind() == Pipeline {
 			return x.post(func() answer { return x.stopBuild(b, rest[0] == "kill") })
 		}
 	case "doDelete":

@@ -37,6 +37,7 @@ type Options struct {
 	StartGap    time.Duration // how long an item that left shows no executable yet
 
 	Environ        []string      // what builds find beside Jenkins' variables; nil means process.Environ()
+	Extra          []string      // and what they find beside that, as NAME=value
 	Grace          time.Duration // between TERM and KILL when a build is stopped; 0 means 10 s
 	ShowStackTrace bool          // pages for what went wrong inside tell what: jenkins.model.Jenkins.SHOW_STACK_TRACE
 	Control        bool          // serve ControlPath

@@ -128,7 +128,7 @@ func (s *Server) goDown() {
 	s.down = "restarting"
 	s.root.walk(func(it *item) {
 		for _, b := range it.builds {
-			if it.job.kind() == Freestyle {
+			if b.job.kind() == Freestyle {
 				b.interrupt("ABORTED", nil)
 			}
 		}

@@ -3,6 +3,7 @@ package jenkinstest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,7 +41,7 @@ func (s *Server) leaveWorkspace(dir string) {
 // command is what Jenkins' shell step would run; without a Path where the job has no command. Its last argument
 // is the script's file.
 func (s *Server) command(b *build, workspace string) process.Cmd {
-	job := b.item.job
+	job := b.job
 	if job.Command == "" {
 		return process.Cmd{}
 	}
@@ -74,7 +75,7 @@ func (s *Server) environ(b *build, workspace string) []string {
 		"NODE_NAME=" + n.Name, "NODE_LABELS=" + strings.Join(n.labels(), " "), "EXECUTOR_NUMBER=" + strconv.Itoa(b.on.at),
 		"WORKSPACE=" + workspace, "WORKSPACE_TMP=" + workspace + "@tmp",
 	}
-	env = append(append([]string(nil), env...), vars...)
+	env = slices.Concat(env, s.options.Extra, vars)
 	for _, v := range b.params {
 		env = append(env, v.Name+"="+v.Value)
 		if upper := strings.ToUpper(v.Name); upper != v.Name {
@@ -87,7 +88,7 @@ func (s *Server) environ(b *build, workspace string) []string {
 // whereOf are the log's lines that say where a build runs.
 func (s *Server) whereOf(b *build, workspace string) []string {
 	n := b.on.node
-	if b.item.job.kind() == Pipeline {
+	if b.job.kind() == Pipeline {
 		name := n.Name
 		if n.builtIn {
 			name = "Jenkins"
