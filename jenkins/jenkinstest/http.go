@@ -17,7 +17,10 @@ type Request struct {
 	Status int // of the answer; 0: the connection was cut without one
 }
 
-const maxForm = 16 << 20
+const (
+	maxForm     = 16 << 20 // bytes
+	maxRequests = 100_000  // that are remembered
+)
 
 // exchange is one request on its way to an answer. Its methods run under the server's lock.
 type exchange struct {
@@ -136,6 +139,9 @@ func (s *Server) writeHead(w http.ResponseWriter, a answer) {
 func (s *Server) note(r *http.Request, below string, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.requests) >= maxRequests {
+		s.requests = s.requests[maxRequests/2:]
+	}
 	s.requests = append(s.requests, Request{r.Method, below, r.URL.RawQuery, status})
 }
 

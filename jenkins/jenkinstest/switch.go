@@ -169,7 +169,7 @@ func (s *Server) Posts(path string) int {
 	return posts
 }
 
-// Requests lists all requests that were answered, or cut, since Start.
+// Requests lists the requests that were answered, or cut, since Start; of very many, the last 50,000 at least.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()

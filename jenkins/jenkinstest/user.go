@@ -40,7 +40,6 @@ const (
 	ItemConfigure  Permission = "hudson.model.Item.Configure"
 	ItemDelete     Permission = "hudson.model.Item.Delete"
 	RunDelete      Permission = "hudson.model.Run.Delete"
-	ComputerBuild  Permission = "hudson.model.Computer.Build"
 	genericPrefix             = "hudson.security.Permission.Generic"
 	genericRead    Permission = genericPrefix + "Read"
 	genericWrite   Permission = genericPrefix + "Write"
