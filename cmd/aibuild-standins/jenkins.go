@@ -24,7 +24,7 @@ type jenkinsFlags struct {
 	kind, label                  string
 	unstable                     int
 	quiet                        time.Duration
-	verbose                      bool
+	clean, verbose               bool
 }
 
 func (j *jenkinsFlags) add(f *flag.FlagSet) {
@@ -44,6 +44,7 @@ func (j *jenkinsFlags) add(f *flag.FlagSet) {
 	f.StringVar(&j.kind, "kind", string(jenkinstest.Freestyle), "of every --job: "+string(jenkinstest.Freestyle)+" or "+string(jenkinstest.Pipeline))
 	f.StringVar(&j.label, "label", "", "of nodes that every --job wants")
 	f.IntVar(&j.unstable, "unstable-return", 0, "exit `code` of every --job that means UNSTABLE")
+	f.BoolVar(&j.clean, "clean", false, "empty the workspace before each build of every --job")
 	f.StringVar(&j.jobsFile, "jobs", "", "`file` with a JSON list of jobs, with the fields of jenkinstest.Job")
 	f.Var(&j.env, "env", "`NAME` of a variable of this program that builds find too; may be repeated")
 	f.BoolVar(&j.verbose, "verbose", false, "say on stderr what goes wrong inside")
@@ -172,7 +173,7 @@ func (j *jenkinsFlags) makeJobs() ([]jenkinstest.Job, error) {
 			return nil, fmt.Errorf("--job %s: %w", text, err)
 		}
 		jobs = append(jobs, jenkinstest.Job{Path: path, Kind: jenkinstest.Kind(j.kind), Label: j.label, Command: string(command),
-			Parameters: parameters, UnstableReturn: j.unstable})
+			Clean: j.clean, Parameters: parameters, UnstableReturn: j.unstable})
 	}
 	return jobs, nil
 }

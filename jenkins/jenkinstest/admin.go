@@ -83,7 +83,7 @@ func (x *exchange) adopt(it *item, config string, keepCommand bool) error {
 		if job.kind() == Pipeline {
 			job.Label = old.Label
 		}
-		job.NotBuiltReturn, job.PostProduction = old.NotBuiltReturn, old.PostProduction
+		job.NotBuiltReturn, job.PostProduction, job.Clean = old.NotBuiltReturn, old.PostProduction, old.Clean
 		it.job = job
 	}
 	it.config = config

@@ -169,6 +169,17 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// TestWorkspace: a build finds what the last one left, unless the job cleans up first.
+func TestWorkspace(t *testing.T) {
+	for clean, want := range map[bool]string{false: "FAILURE", true: "SUCCESS"} {
+		s := start(t, jenkinstest.Options{}, jenkinstest.Job{Path: "p", Clean: clean, Command: "mkdir once"})
+		c := admin(t, s)
+		if first, second := c.run("p", "1"), c.run("p", "2"); first != "SUCCESS" || second != want {
+			t.Errorf("clean %t: %s, %s", clean, first, second)
+		}
+	}
+}
+
 // TestBuildsRange: what a poller asks for, newest first; allBuilds only by name.
 func TestBuildsRange(t *testing.T) {
 	s := start(t, jenkinstest.Options{}, jenkinstest.Job{Path: "p", Parameters: one})

@@ -56,8 +56,9 @@
 // that happen to a Jenkins. [Server.Posts] counts the requests to start a build of a job.
 //
 // Builds run through aibuild/process: in a process group, in the job's workspace (the second at a time in NAME@2,
-// as there), with [Options].Environ and Jenkins' variables and the parameters in their environment. Stopping one is
-// TERM to the group, and KILL after [Options].Grace.
+// as there; it is used again, so a script must cope with what it finds, or the job has [Job].Clean), with
+// [Options].Environ and Jenkins' variables and the parameters in their environment. Stopping one is TERM to the
+// group, and KILL after [Options].Grace.
 //
 // Times are Go durations, sizes are bytes. A Server is safe for concurrent use. Errors of the stand-in itself, such
 // as a full disk, are returned by [Server.Close]. The package is for tests and demonstrations; its face only grows.

@@ -23,6 +23,11 @@ func (s *Server) workspace(b *build) (string, error) {
 	for n := 2; s.workspaces[dir]; n++ {
 		dir = base + "@" + strconv.Itoa(n)
 	}
+	if b.job.Clean {
+		if err := os.RemoveAll(dir); err != nil {
+			return "", err
+		}
+	}
 	for _, d := range []string{dir, dir + "@tmp"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return "", err
