@@ -50,6 +50,9 @@ var owners = map[string]string{
 	"github.com/hashicorp/hcl":            "aibuild/packer",
 	"github.com/urfave/cli":               "cmd/aibuild",
 	"github.com/schollz/progressbar":      "cmd/aibuild",
+	"github.com/danielgtaylor/huma":       "aibuild/api",
+	"github.com/prometheus":               "aibuild/api",
+	"github.com/coreos/go-systemd":        "cmd/aibuild",
 	"os/exec":                             "aibuild/process",
 	"database/sql":                        "aibuild/lineage",
 }

@@ -21,8 +21,12 @@ var stages = []string{StageBuild, StageTest, StagePublish, StageRelease}
 
 // RunOptions say what to take through the stages.
 type RunOptions struct {
-	Build    BuildOptions
-	Test     TestOptions
+	Build BuildOptions
+	Test  TestOptions
+	// From begins at a later stage, with the newest good image that was built from
+	// the same build settings; where there is none, it is built. Tests and release
+	// are those of the definition in Build.Dir. Empty: build.
+	From     string
 	Clusters []string // empty: those of the definition
 }
 
@@ -188,6 +192,13 @@ func short(text string) string {
 // image. The image is also returned when a stage after the build failed: it is
 // kept, and Retry goes on from there.
 func (p *Pipeline) Run(ctx context.Context, o RunOptions) (*Image, error) {
+	if o.From != "" && o.From != StageBuild {
+		img, err := p.resume(ctx, o)
+		if img != nil || err != nil {
+			return img, err
+		}
+		p.say(StageBuild, nil, "no good image was built from these settings: it is built")
+	}
 	r, err := p.begin(ctx, o.Build)
 	if err != nil {
 		return nil, fail(StageBuild, err, "aibuild validate "+o.Build.Dir)
@@ -198,6 +209,47 @@ func (p *Pipeline) Run(ctx context.Context, o RunOptions) (*Image, error) {
 	}
 	stage, err := p.proceed(ctx, r, img, StageTest, o)
 	return img, r.end(ctx, img, stage, err)
+}
+
+// resume is a run that begins after the build. Without a fitting image it gives
+// nothing.
+func (p *Pipeline) resume(ctx context.Context, o RunOptions) (*Image, error) {
+	if !slices.Contains(stages, o.From) {
+		return nil, fail("run", noStage(o.From), "")
+	}
+	def, err := p.open(ctx, o.Build.Dir)
+	if err != nil {
+		return nil, fail(o.From, err, "aibuild validate "+o.Build.Dir)
+	}
+	img, err := p.Find(ctx, def.Name)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail(o.From, err, "")
+	}
+	if img.Artifact().BuildDigest != def.Digests.Build || img.Revoked() || o.From != StageTest && img.passed("") != nil {
+		return nil, nil
+	}
+	policy, err := p.policy(p.project(def))
+	if err == nil {
+		err = policy.CheckSettings(def.Definition)
+	}
+	if err != nil {
+		return nil, fail(o.From, err, "")
+	}
+	r, err := p.reopen(ctx, img, o.From, o.Build.RunID)
+	if err != nil {
+		return img, fail(o.From, err, "")
+	}
+	img.Definition.Release = def.Release // what it is released as from now on
+	o.Test.Dir = o.Build.Dir
+	stage, err := p.proceed(ctx, r, img, o.From, o)
+	return img, r.end(ctx, img, stage, err)
+}
+
+func noStage(name string) error {
+	return &lineage.Invalid{Field: "from", Problem: fmt.Sprintf("%q is no stage; stages are build, test, publish and release", name)}
 }
 
 // proceed takes a built image through the stages beginning with from. It
@@ -273,7 +325,7 @@ type RetryOptions struct {
 // built again from o.Dir under a new id.
 func (p *Pipeline) Retry(ctx context.Context, ref string, o RetryOptions) (*Image, error) {
 	if o.From != "" && !slices.Contains(stages, o.From) {
-		return nil, fail("retry", &lineage.Invalid{Field: "from", Problem: fmt.Sprintf("%q is no stage; stages are build, test, publish and release", o.From)}, "")
+		return nil, fail("retry", noStage(o.From), "")
 	}
 	if _, err := p.Sweep(ctx); err != nil {
 		p.log().Warn("what earlier runs left could not all be cleared", "error", err)
@@ -296,7 +348,7 @@ func (p *Pipeline) Retry(ctx context.Context, ref string, o RetryOptions) (*Imag
 	if from == "" {
 		from = p.undone(img)
 	}
-	r, err := p.reopen(ctx, img, from)
+	r, err := p.reopen(ctx, img, from, "")
 	if err != nil {
 		return img, fail(from, err, "")
 	}
@@ -317,18 +369,23 @@ func (p *Pipeline) undone(img *Image) string {
 	}
 }
 
-// reopen opens a new run for the same image.
-func (p *Pipeline) reopen(ctx context.Context, img *Image, from string) (*run, error) {
-	id, err := newRunID()
-	if err != nil {
-		return nil, err
+// reopen opens a new run for the same image; id is that of a run which somebody
+// else has opened, or empty.
+func (p *Pipeline) reopen(ctx context.Context, img *Image, from, id string) (*run, error) {
+	retryOf := ""
+	if id == "" {
+		made, err := newRunID()
+		if err != nil {
+			return nil, err
+		}
+		id, retryOf = made, img.UUID
 	}
 	a := img.Built()
 	opened := []lineage.Record{{
 		RunID: id, ImageUUID: img.UUID, Verb: lineage.VerbOpened,
 		Run: &lineage.Run{
 			ID: id, Image: img.Name, ImageUUID: img.UUID, Project: img.project(), Ref: a.Artifact.Ref, Commit: a.Artifact.Commit,
-			RetryOf: img.UUID, From: from, State: lineage.RunBuilding, Stage: from,
+			RetryOf: retryOf, From: from, State: lineage.RunBuilding, Stage: from,
 			Actor: p.actor(), Channel: p.channel(), Worker: worker(), OpenedAt: p.now(), StartedAt: p.now(),
 		},
 	}}

@@ -3,7 +3,7 @@ package definition
 // Reserved lists the words of the command line, which no image may be called: where NAME may stand, a command must not
 // be meant. It is sorted.
 var Reserved = []string{
-	"all", "audit", "boot", "build", "cancel", "changed", "clusters", "completion", "db", "diff", "doctor", "gate", "gitlab",
+	"all", "audit", "boot", "build", "cancel", "changed", "clusters", "completion", "create", "db", "diff", "doctor", "gate", "gitlab",
 	"help", "history", "hold", "image", "images", "init", "jenkins", "latest", "list", "log", "migrate", "open", "package",
 	"prune", "publish", "record", "release", "restore", "retry", "revoke", "rollback", "run", "runs", "serve", "show",
 	"start", "status", "test", "token", "transfer", "tree", "validate", "version", "watch",

@@ -14,6 +14,8 @@ import (
 
 func (w *world) adminCommands() []*cli.Command {
 	return []*cli.Command{
+		w.serveCommand(),
+		w.tokenCommand(),
 		w.doctorCommand(),
 		{
 			Name: "db", Usage: "the database: its state, its tables",

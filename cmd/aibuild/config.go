@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,15 +29,25 @@ type config struct {
 		SFTPKeyFile    string `yaml:"sftp_key_file"`
 		SFTPKnownHosts string `yaml:"sftp_known_hosts"`
 	} `yaml:"web"`
+	Listen    string `yaml:"listen"`     // of the daemon
+	PublicURL string `yaml:"public_url"` // of the daemon, as people reach it
+	TLS       struct {
+		CertFile string `yaml:"cert_file"`
+		KeyFile  string `yaml:"key_file"`
+	} `yaml:"tls"`
 	GitLab struct {
-		URL       string    `yaml:"url"`
-		TokenFile string    `yaml:"token_file"`
-		Projects  []project `yaml:"projects"`
+		URL         string    `yaml:"url"`
+		TokenFile   string    `yaml:"token_file"`
+		SecretFiles []string  `yaml:"secret_files"`
+		Projects    []project `yaml:"projects"`
 	} `yaml:"gitlab"`
 	Jenkins struct {
 		URL       string `yaml:"url"`
 		User      string `yaml:"user"`
 		TokenFile string `yaml:"token_file"`
+		Job       string `yaml:"job"`
+		MaxPerJob int    `yaml:"max_per_job"`
+		MaxRuns   int    `yaml:"max_runs"`
 	} `yaml:"jenkins"`
 	Clouds    string `yaml:"clouds"` // path of clouds.yaml
 	Retention struct {
@@ -50,9 +61,14 @@ type config struct {
 
 // project caps what the definitions of one GitLab project may ask for.
 type project struct {
-	Path    string   `yaml:"path"`
-	Names   []string `yaml:"names"`
-	Release struct {
+	Path        string   `yaml:"path"`
+	Names       []string `yaml:"names"`
+	SecretFiles []string `yaml:"secret_files"`
+	Refs        []string `yaml:"refs"`       // branches that are built
+	NewBranch   string   `yaml:"new_branch"` // all, changed, none
+	Tags        []string `yaml:"tags"`       // that are built
+	Job         string   `yaml:"job"`        // Jenkins job
+	Release     struct {
 		Refs       []string `yaml:"refs"`
 		Clusters   []string `yaml:"clusters"`
 		Visibility []string `yaml:"visibility"`
@@ -97,6 +113,9 @@ func (c config) check(path string) error {
 	for _, p := range c.GitLab.Projects {
 		if _, err := p.policy(); err != nil {
 			return usagef("%s: gitlab.projects: %s: %v", path, p.Path, err)
+		}
+		if !slices.Contains([]string{"", "all", "changed", "none"}, p.NewBranch) {
+			return usagef("%s: gitlab.projects: %s: new_branch: %q is not known; write all, changed or none", path, p.Path, p.NewBranch)
 		}
 	}
 	return nil

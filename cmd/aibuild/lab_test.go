@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -375,4 +376,23 @@ func (l *lab) count(t *testing.T, query string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// decoded reads JSON.
+func decoded[T any](t *testing.T, text string) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return v
+}
+
+func decodedFrom[T any](t *testing.T, from io.ReadCloser) T {
+	t.Helper()
+	text, err := io.ReadAll(from)
+	if err = errors.Join(err, from.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return decoded[T](t, string(text))
 }

@@ -182,7 +182,7 @@ func (w *world) pipeline(c *cli.Context) (*aibuild.Pipeline, error) {
 	}
 	p := &aibuild.Pipeline{
 		Site: site, DataDir: data, CloudsFile: w.cloudsFile(), Log: log,
-		Actor: actor(), Channel: "cli", Project: c.String("project"), Ref: c.String("ref"),
+		Actor: actor(), Channel: "cli", Project: c.String("project"), Ref: strings.TrimPrefix(w.given(c, "ref", "AIBUILD_REF"), "refs/heads/"),
 		Progress: w.progress(), Policy: w.config.policy,
 	}
 	r := &recorder{open: func(ctx context.Context) (*lineage.Store, error) { return w.store(ctx, log) }}

@@ -31,9 +31,9 @@ func yesFlag() cli.Flag {
 
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "run-id", Usage: "`UUID` of the run, which becomes the image's"},
+		&cli.StringFlag{Name: "run-id", Usage: "`UUID` of the run, which becomes the image's (AIBUILD_RUN_ID)"},
 		&cli.StringFlag{Name: "project", Usage: "owner of the image's name (the git remote's path)"},
-		&cli.StringFlag{Name: "ref", Usage: "branch that is built (the one checked out)"},
+		&cli.StringFlag{Name: "ref", Usage: "branch that is built (AIBUILD_REF, else the one checked out)"},
 	}
 }
 
@@ -53,7 +53,9 @@ func (w *world) stageCommands() []*cli.Command {
 		},
 		{
 			Name: "run", Usage: "all stages: build, test, publish, release; prints the image's uuid", ArgsUsage: "[DIR]",
-			Flags: append(append(buildFlags(), testFlags()...), clusterFlag(), yesFlag()), Action: w.run,
+			Flags: append(append(buildFlags(), testFlags()...), clusterFlag(), yesFlag(),
+				&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with, on the newest good image of the same build settings (AIBUILD_FROM)"}),
+			Action: w.run,
 		},
 		{
 			Name: "retry", Usage: "go on where a run failed, from the stored image", ArgsUsage: "RUN|IMAGE [DIR]",
@@ -64,8 +66,16 @@ func (w *world) stageCommands() []*cli.Command {
 	}
 }
 
-func buildOptions(c *cli.Context) aibuild.BuildOptions {
-	return aibuild.BuildOptions{Dir: dirArgument(c), RunID: c.String("run-id")}
+// given is a flag, else what the daemon gave to its Jenkins job.
+func (w *world) given(c *cli.Context, flag, env string) string {
+	if c.IsSet(flag) {
+		return c.String(flag)
+	}
+	return w.getenv(env)
+}
+
+func (w *world) buildOptions(c *cli.Context) aibuild.BuildOptions {
+	return aibuild.BuildOptions{Dir: dirArgument(c), RunID: w.given(c, "run-id", "AIBUILD_RUN_ID")}
 }
 
 func testOptions(c *cli.Context) aibuild.TestOptions {
@@ -83,7 +93,7 @@ func (w *world) build(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	img, err := p.Build(c.Context, buildOptions(c))
+	img, err := p.Build(c.Context, w.buildOptions(c))
 	return w.printUUID(img, err)
 }
 
@@ -242,7 +252,7 @@ func (w *world) run(c *cli.Context) error {
 			return err
 		}
 	}
-	img, err := p.Run(c.Context, aibuild.RunOptions{Build: buildOptions(c), Test: testOptions(c), Clusters: c.StringSlice("cluster")})
+	img, err := p.Run(c.Context, aibuild.RunOptions{Build: w.buildOptions(c), From: w.given(c, "from", "AIBUILD_FROM"), Test: testOptions(c), Clusters: c.StringSlice("cluster")})
 	return w.printUUID(img, err)
 }
 

@@ -1,0 +1,2 @@
+// Package api is the story over HTTP.
+package api

@@ -1,0 +1,269 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+// mostLeases bounds how many locks are held for others at once: each takes a
+// connection of the database.
+const mostLeases = 64
+
+// leases are the locks that the server holds for clients. Each is the store's
+// lock; the server gives it back when the client does, or does not renew it.
+type leases struct {
+	store *lineage.Store
+	ttl   time.Duration
+	log   hclog.Logger
+
+	mu     sync.Mutex
+	byID   map[string]*lease
+	byName map[string]*lease // until the store has the lock back
+	fences map[string]int64  // the last one of each name
+	taking int               // that the store is being asked for
+	closed bool
+	done   chan struct{}
+	wg     sync.WaitGroup
+}
+
+type lease struct {
+	id, name string
+	token    int64
+	host     string
+	pid      int
+	since    time.Time
+	fence    int64
+	unlock   func() error
+	expires  time.Time // by the monotonic clock
+	timer    *time.Timer
+	gone     chan struct{} // closed when the store has the lock back
+}
+
+func newLeases(store *lineage.Store, ttl time.Duration, log hclog.Logger) *leases {
+	return &leases{
+		store: store, ttl: ttl, log: log,
+		byID: map[string]*lease{}, byName: map[string]*lease{}, fences: map[string]int64{}, done: make(chan struct{}),
+	}
+}
+
+// count is how many there are, for the metrics.
+func (l *leases) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.byID)
+}
+
+// take gives the lease that the client asked for under this id, or tries to
+// get one, at most so long as want.wait.
+func (l *leases) take(ctx context.Context, want lease, wait time.Duration) (*lease, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		mine, holder, err := l.look(want)
+		if mine != nil || err != nil {
+			return mine, err
+		}
+		if holder == nil {
+			got, err := l.try(ctx, want)
+			locked, ok := errors.AsType[*lineage.Locked](err)
+			if !ok {
+				return got, err
+			}
+			// By another server or a command, which is asked about again, or by
+			// somebody here who was faster.
+			if _, holder, _ = l.look(want); holder == nil && !time.Now().Before(deadline) {
+				return nil, locked
+			}
+		}
+		if err := l.pause(ctx, holder, deadline); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// look finds the lease of this very request, else whoever has the name here.
+func (l *leases) look(want lease) (mine, holder *lease, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if have := l.byID[want.id]; have != nil {
+		if have.name != want.name || have.token != want.token {
+			return nil, nil, &lineage.Conflict{ID: want.id, Problem: "is the id of another lock"}
+		}
+		l.extend(have)
+		return have, nil, nil
+	}
+	if l.closed {
+		return nil, nil, &Problem{Code: CodeBusy, Detail: "the server is stopping; ask again when it is back"}
+	}
+	return nil, l.byName[want.name], nil
+}
+
+// pause waits for the holder here to go, or a moment for one elsewhere.
+func (l *leases) pause(ctx context.Context, holder *lease, deadline time.Time) error {
+	left := time.Until(deadline)
+	var gone chan struct{}
+	if holder != nil {
+		if gone = holder.gone; left <= 0 {
+			return holder.locked()
+		}
+	} else {
+		left = min(left, time.Duration(200+rand.IntN(300))*time.Millisecond)
+	}
+	t := time.NewTimer(left)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done: // look says so
+	case <-gone:
+	case <-t.C:
+		if holder != nil {
+			return holder.locked()
+		}
+	}
+	return nil
+}
+
+func (h *lease) locked() error {
+	return &lineage.Locked{Name: h.name, Host: h.host, PID: h.pid, Since: h.since}
+}
+
+// try asks the store for the lock.
+func (l *leases) try(ctx context.Context, want lease) (*lease, error) {
+	if err := l.reserve(); err != nil {
+		return nil, err
+	}
+	defer l.wg.Done()
+	unlock, err := l.store.Lock(ctx, want.name, 0)
+	l.mu.Lock()
+	l.taking--
+	// Of a client that is gone meanwhile, nobody would renew it.
+	if err == nil && (l.closed || ctx.Err() != nil) {
+		l.mu.Unlock()
+		return nil, errors.Join(context.Cause(ctx), &Problem{Code: CodeBusy, Detail: "the server is stopping; ask again when it is back"}, unlock())
+	}
+	defer l.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	got := want
+	got.unlock, got.since, got.gone = unlock, time.Now().UTC(), make(chan struct{})
+	got.fence = max(got.since.UnixMicro(), l.fences[got.name]+1)
+	l.fences[got.name] = got.fence
+	got.timer = time.AfterFunc(l.ttl, func() { l.expire(&got) })
+	l.extend(&got)
+	l.byID[got.id], l.byName[got.name] = &got, &got
+	return &got, nil
+}
+
+func (l *leases) reserve() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return &Problem{Code: CodeBusy, Detail: "the server is stopping; ask again when it is back"}
+	}
+	if len(l.byID)+l.taking >= mostLeases {
+		return &Problem{Code: CodeBusy, Detail: "the server holds as many locks as it may; ask again in a moment"}
+	}
+	l.taking++
+	l.wg.Add(1)
+	return nil
+}
+
+// extend: the caller has mu.
+func (l *leases) extend(h *lease) {
+	h.expires = time.Now().Add(l.ttl)
+	h.timer.Reset(l.ttl)
+}
+
+// renew says whether the lease is still there, and if so, for how long.
+func (l *leases) renew(id string, token int64) (*lease, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.byID[id]
+	if h == nil || h.token != token || l.closed {
+		return nil, errGone
+	}
+	l.extend(h)
+	return h, nil
+}
+
+// errGone: the lease has ended, or the server was started since.
+var errGone = &Problem{Code: CodeLockLost, Detail: "there is no such lock any more: it was not renewed in time, or the server was restarted", Problem: "it was not renewed in time, or the server was restarted"}
+
+// release gives a lock back. It is lost when the store could not keep it.
+func (l *leases) release(id string, token int64) error {
+	l.mu.Lock()
+	h := l.byID[id]
+	if h == nil || h.token != token {
+		l.mu.Unlock()
+		return errGone
+	}
+	l.forget(h)
+	l.mu.Unlock()
+	return l.drop(h)
+}
+
+// forget: the caller has mu, and drops the lease.
+func (l *leases) forget(h *lease) {
+	h.timer.Stop()
+	delete(l.byID, h.id)
+	l.wg.Add(1)
+}
+
+// drop gives the lock back to the store.
+func (l *leases) drop(h *lease) error {
+	defer l.wg.Done()
+	err := h.unlock()
+	l.mu.Lock()
+	delete(l.byName, h.name)
+	l.mu.Unlock()
+	close(h.gone)
+	return err
+}
+
+// expire ends a lease that nobody renews.
+func (l *leases) expire(h *lease) {
+	l.mu.Lock()
+	if l.byID[h.id] != h || time.Now().Before(h.expires) { // renewed at the last moment
+		l.mu.Unlock()
+		return
+	}
+	l.forget(h)
+	l.mu.Unlock()
+	l.log.Warn("a lock was not renewed; others may have it now", "image", h.name, "host", h.host, "pid", h.pid)
+	if err := l.drop(h); err != nil {
+		l.log.Warn("the lock was lost before", "image", h.name, "error", err)
+	}
+}
+
+// close gives back all locks and waits until it is done.
+func (l *leases) close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.done)
+	var all []*lease
+	for _, h := range l.byID {
+		l.forget(h)
+		all = append(all, h)
+	}
+	l.mu.Unlock()
+	var wg sync.WaitGroup
+	errs := make([]error, len(all))
+	for i, h := range all {
+		wg.Go(func() { errs[i] = l.drop(h) })
+	}
+	wg.Wait()
+	l.wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,372 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+func briefly(c *Config) { c.LockTTL = time.Second }
+
+// free says whether a command with a database of its own would get the lock.
+func (l *lab) free(name string) bool {
+	l.t.Helper()
+	unlock, err := l.store.Lock(l.t.Context(), name, 0)
+	if isA[*lineage.Locked](err) {
+		return false
+	}
+	if err == nil {
+		err = unlock()
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return true
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out: %s", what)
+		}
+	}
+}
+
+// A client that dies keeps nobody waiting for longer than the lock's time.
+func TestDeadClientBlocksNobody(t *testing.T) {
+	l := newLab(t, briefly)
+	token := l.token(RoleAdmin)
+	got := into[lockLease](t, l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: "tiny", Host: "dead.example", PID: 42}))
+	if got.TTLMS != 1000 || got.Fence == 0 {
+		t.Errorf("lease = %+v", got)
+	}
+	if l.free("tiny") {
+		t.Fatal("the lock is not the store's")
+	}
+	c := l.client(token)
+	_, err := c.Lock(t.Context(), "tiny", 0)
+	locked, ok := errors.AsType[*lineage.Locked](err)
+	if !ok || locked.Host != "dead.example" || locked.PID != 42 || locked.Name != "tiny" {
+		t.Errorf("holder = %v, want process 42 on dead.example", err)
+	}
+	start := time.Now()
+	unlock, err := c.Lock(t.Context(), "tiny", 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if waited := time.Since(start); waited > 5*time.Second {
+		t.Errorf("waited %v for a client that is dead", waited)
+	}
+	// Whoever comes back from the dead cannot touch the new holder's lock.
+	for _, e := range []endpoint{{"POST", "/api/v1/locks/" + got.ID + "/renew", nil, nil, 0}, {"DELETE", "/api/v1/locks/" + got.ID, nil, nil, 0}} {
+		if r := l.send(e.method, e.path, token, nil); r.code(t) != CodeLockLost {
+			t.Errorf("%s of a lock that is over: HTTP %d %s", e.method, r.status, r.body)
+		}
+	}
+	if l.free("tiny") {
+		t.Error("the new holder has lost the lock")
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+	if !l.free("tiny") {
+		t.Error("the lock was not given back")
+	}
+}
+
+func TestLockIsRenewed(t *testing.T) {
+	l := newLab(t, briefly)
+	unlock, err := l.client(l.token(RoleAdmin)).Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if l.free("tiny") {
+			t.Fatal("the lock does not hold")
+		}
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
+// behind lets a test change what answers at one address.
+type behind struct {
+	handler atomic.Pointer[http.Handler]
+	http    *httptest.Server
+}
+
+func newBehind(t testing.TB, h http.Handler) *behind {
+	b := &behind{}
+	b.set(h)
+	b.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*b.handler.Load()).ServeHTTP(w, r) }))
+	t.Cleanup(b.http.Close)
+	return b
+}
+
+func (b *behind) set(h http.Handler) { b.handler.Store(&h) }
+
+func answers(status int, kind, body string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind)
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body)) // whoever hangs up does not matter
+	})
+}
+
+// After a restart of the server the client learns that its lock was lost.
+func TestLockAndServerRestart(t *testing.T) {
+	l := newLab(t, briefly)
+	token := l.token(RoleAdmin)
+	gate := newBehind(t, l.api.Handler())
+	c := &Client{URL: gate.http.URL, Token: token}
+	defer c.Close()
+	unlock, err := c.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate.set(answers(502, "text/html", "<html>down</html>"))
+	if err := l.api.Close(); err != nil {
+		t.Error(err)
+	}
+	if !l.free("tiny") {
+		t.Error("a server that stops gives locks back")
+	}
+	next := labOn(t, l.store, briefly)
+	gate.set(next.api.Handler())
+	other, err := next.client(token).Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the first client renews into the new server
+	if err := unlock(); !isA[*lineage.LockLost](err) || !strings.Contains(err.Error(), "image tiny") {
+		t.Errorf("unlock = %v, want *LockLost", err)
+	}
+	if err := unlock(); err != nil {
+		t.Errorf("again = %v, want nothing", err)
+	}
+	if next.free("tiny") {
+		t.Error("the second client's lock was given back by the first one")
+	}
+	if err := other(); err != nil {
+		t.Error(err)
+	}
+	// Without a server for longer than the lock lives, it is lost too.
+	unlock, err = c.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate.set(answers(502, "text/html", "<html>down</html>"))
+	eventually(t, "the lock runs out", func() bool { return next.free("tiny") })
+	if err := unlock(); !isA[*lineage.LockLost](err) {
+		t.Errorf("unlock = %v, want *LockLost", err)
+	}
+}
+
+// The answer to an unlock may be lost; the lock was held all the same.
+func TestUnlockIsRepeated(t *testing.T) {
+	l := newLab(t, nil)
+	inner := l.api.Handler()
+	lost := false
+	gate := newBehind(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete && !lost {
+			lost = true
+			inner.ServeHTTP(httptest.NewRecorder(), r)
+			answers(502, "text/html", "").ServeHTTP(w, r)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	c := &Client{URL: gate.http.URL, Token: l.token(RoleAdmin)}
+	defer c.Close()
+	unlock, err := c.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil || !lost {
+		t.Errorf("unlock = %v (lost: %t)", err, lost)
+	}
+}
+
+// When the database gives the lock to somebody else, the client is told.
+func TestLockLostInTheDatabase(t *testing.T) {
+	l := newLab(t, nil)
+	unlock, err := l.client(l.token(RoleAdmin)).Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, l.dsn[strings.LastIndex(l.dsn, "/")+1:])
+	thief, err := openStore(t, l.dsn).Lock(t.Context(), "tiny", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); !isA[*lineage.LockLost](err) {
+		t.Errorf("unlock = %v, want *LockLost", err)
+	}
+	if err := thief(); err != nil {
+		t.Error(err)
+	}
+}
+
+// kill ends every connection to a database.
+func kill(t testing.TB, name string) {
+	t.Helper()
+	rows, err := database.root.Query("SELECT id FROM information_schema.processlist WHERE db = ?", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, id)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Fatalf("nothing is connected to %s", name)
+	}
+	for _, id := range all {
+		admin(t, fmt.Sprintf("KILL %d", id))
+	}
+}
+
+func TestLockRequestsAreRepeatable(t *testing.T) {
+	l := newLab(t, nil)
+	token, another := l.token(RoleAdmin), l.token(RoleReleaser)
+	want := lockRequest{ID: uuid.NewString(), Name: "tiny"}
+	first := into[lockLease](t, l.send("POST", "/api/v1/locks", token, want))
+	again := into[lockLease](t, l.send("POST", "/api/v1/locks", token, want))
+	if first != again {
+		t.Errorf("repeated: %+v, then %+v", first, again)
+	}
+	if got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: want.ID, Name: "small"}); got.code(t) != CodeConflict {
+		t.Errorf("the same id for another name: HTTP %d %s", got.status, got.body)
+	}
+	for _, got := range []reply{
+		l.send("POST", "/api/v1/locks/"+want.ID+"/renew", another, nil), l.send("DELETE", "/api/v1/locks/"+want.ID, another, nil),
+	} {
+		if got.code(t) != CodeLockLost {
+			t.Errorf("somebody else's token: HTTP %d %s", got.status, got.body)
+		}
+	}
+	if got := l.send("DELETE", "/api/v1/locks/"+want.ID, token, nil); got.status != http.StatusNoContent {
+		t.Errorf("unlock: HTTP %d %s", got.status, got.body)
+	}
+	next := into[lockLease](t, l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: "tiny"}))
+	if next.Fence <= first.Fence {
+		t.Errorf("fence %d after %d, want more", next.Fence, first.Fence)
+	}
+}
+
+// A token of one project cannot stop the work of another, and nobody that of
+// the daemon.
+func TestWhoMayLock(t *testing.T) {
+	l := newLab(t, nil)
+	theirs := l.run(func(r *lineage.Run) { r.Image, r.Project = "elsewhere", other })
+	mine := l.run(nil)
+	l.stored(builtRecord(theirs.ID, "elsewhere", other), builtRecord(mine.ID, "tiny", project))
+	token := l.token(RoleRecorder, project)
+	for name, code := range map[string]string{
+		"tiny": "", "nobody-has-it": "", mine.ID: "", newID(): "", "elsewhere": CodeOtherProject, theirs.ID: CodeOtherProject,
+		"daemon": CodeInvalid, "run": CodeInvalid, "A B": CodeInvalid, readyLock: CodeInvalid, strings.Repeat("a", 64): CodeInvalid,
+	} {
+		if got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: name}); got.code(t) != code {
+			t.Errorf("lock %s: HTTP %d %s, want %q", name, got.status, got.body, code)
+		}
+	}
+	if got := l.send("POST", "/api/v1/locks", l.token(RoleAdmin), lockRequest{ID: uuid.NewString(), Name: "daemon"}); got.code(t) != CodeInvalid {
+		t.Errorf("an administrator locks the daemon out: HTTP %d %s", got.status, got.body)
+	}
+}
+
+// The server holds so many locks and no more; who comes then waits.
+func TestMostLocks(t *testing.T) {
+	l := newLab(t, nil)
+	token := l.token(RoleAdmin)
+	ids := make([]string, mostLeases)
+	for i := range ids {
+		ids[i] = uuid.NewString()
+		if got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: ids[i], Name: fmt.Sprintf("image-%d", i)}); got.status != http.StatusCreated {
+			t.Fatalf("lock %d: HTTP %d %s", i, got.status, got.body)
+		}
+	}
+	got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: "one-more"})
+	if got.code(t) != CodeBusy || got.header.Get("Retry-After") == "" {
+		t.Errorf("one more: HTTP %d %s", got.status, got.body)
+	}
+	waiting := make(chan error)
+	go func() {
+		unlock, err := l.client(token).Lock(t.Context(), "one-more", time.Minute)
+		if err == nil {
+			err = unlock()
+		}
+		waiting <- err
+	}()
+	if got := l.send("DELETE", "/api/v1/locks/"+ids[0], token, nil); got.status != http.StatusNoContent {
+		t.Errorf("unlock: HTTP %d", got.status)
+	}
+	if err := <-waiting; err != nil {
+		t.Errorf("the one that waited: %v", err)
+	}
+}
+
+// Who hangs up while waiting leaves nothing behind, and a server that stops
+// lets nobody wait.
+func TestWaitingForALock(t *testing.T) {
+	l := newLab(t, nil)
+	token := l.token(RoleAdmin)
+	unlock, err := l.client(token).Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if _, err := l.client(token).Lock(ctx, "tiny", time.Minute); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled = %v", err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the lock is free", func() bool { return l.free("tiny") })
+	foreign, err := openStore(t, l.dsn).Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := make(chan string)
+	for range 3 { // for one that is held elsewhere
+		go func() {
+			codes <- l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: "tiny", WaitMS: 20_000}).code(t)
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	start := time.Now()
+	if err := l.api.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		if code := <-codes; code != CodeBusy {
+			t.Errorf("code = %s, want busy", code)
+		}
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	if err := foreign(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/guestos/aibuild/aibuild/definition"
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+// Config says what a [Server] serves. Store is needed.
+type Config struct {
+	Store *lineage.Store
+
+	// Caps is what the definitions of a project may ask for; nil allows all.
+	Caps func(project string) (definition.Policy, error)
+	// Logs holds the logs of runs, as RUN.log.zst or RUN.log; nil: there are none.
+	Logs fs.FS
+	// Parts says how the servers that we talk to are, by name, for /readyz. It
+	// must not wait for them; nil: nothing is said of them.
+	Parts func() map[string]string
+	// OpenPages shows the pages of runs without a token.
+	OpenPages bool
+
+	Timeout time.Duration // of one request; 0 = 30 s
+	LockTTL time.Duration // how long a lock outlives its last renewal; 0 = 30 s
+	Version string        // of the program, for the API's description and aibuild_build_info
+
+	Registry *prometheus.Registry // where metrics are; nil: one of the server's own
+	Stats    func() []Stat        // of other rooms, asked for at every scrape
+	Log      hclog.Logger         // nil means silence
+	Now      func() time.Time     // nil: time.Now
+}
+
+// Server is the story over HTTP.
+type Server struct {
+	config  Config
+	log     hclog.Logger
+	now     func() time.Time
+	timeout time.Duration
+
+	api    huma.API
+	guard  *http.ServeMux // below /api/: behind tokens
+	open   *http.ServeMux // everything else
+	rights map[string]right
+	bodies map[string]bool // patterns whose requests have a body
+	spec   []byte
+	docs   []byte
+
+	leases  *leases
+	metrics *metrics
+	ready   readiness
+	opening sync.Mutex // builds open their runs one after the other
+}
+
+const (
+	defaultTimeout = 30 * time.Second
+	defaultLockTTL = 30 * time.Second
+)
+
+// New makes a server. Close it to give back the locks that it holds for others.
+func New(c Config) (*Server, error) {
+	if c.Store == nil {
+		return nil, errors.New("api: a server needs a store")
+	}
+	s := &Server{
+		config: c, log: c.Log, now: c.Now, timeout: c.Timeout,
+		guard: http.NewServeMux(), open: http.NewServeMux(),
+		rights: map[string]right{}, bodies: map[string]bool{},
+	}
+	if s.log == nil {
+		s.log = hclog.NewNullLogger()
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.timeout == 0 {
+		s.timeout = defaultTimeout
+	}
+	ttl := c.LockTTL
+	if ttl == 0 {
+		ttl = defaultLockTTL
+	}
+	s.leases = newLeases(c.Store, ttl, s.log)
+	var err error
+	if s.metrics, err = newMetrics(c, s.leases); err != nil {
+		return nil, err
+	}
+	s.api = newAPI(s.guard, c.Version)
+	s.registerRuns()
+	s.registerRecords()
+	s.registerImages()
+	s.registerLocks()
+	return s, s.registerOpen()
+}
+
+// Handler serves everything that the server has: /api/v1, the description of
+// it (/openapi.json, /docs), /healthz, /readyz, /metrics, /runs/ID and /static.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Close gives back all locks. Requests that wait for one are refused. Call it
+// after the HTTP server has stopped, before the store is closed.
+func (s *Server) Close() error { return s.leases.close() }
+
+// caps is what the definitions of a project may ask for.
+func (s *Server) caps(project string) (definition.Policy, error) {
+	if s.config.Caps == nil {
+		return definition.Policy{Project: project}, nil
+	}
+	return s.config.Caps(project)
+}
+
+// fail gives an error its form on the wire, and the log what is not in it.
+func (s *Server) fail(ctx context.Context, err error) *Problem {
+	p := *problemOf(err) // a copy: it is completed for this request
+	p.complete(ctx)
+	switch {
+	case p.Status == http.StatusInternalServerError:
+		s.log.Error("request failed", "request", p.RequestID, "error", err)
+	case p.Status > http.StatusInternalServerError:
+		s.log.Warn("request cannot be served now", "request", p.RequestID, "error", err)
+	}
+	return &p
+}

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/urfave/cli/v2"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+	hooks "github.com/guestos/aibuild/gitlab-hooks"
+)
+
+func (w *world) runsCommand() *cli.Command {
+	reason := &cli.StringFlag{Name: "reason", Usage: "`WHY`, for the record"}
+	return &cli.Command{
+		Name: "runs", Usage: "the runs: what is built, what was, and why not",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "runs, last opened first", ArgsUsage: "[IMAGE]",
+				Flags: []cli.Flag{
+					limitFlag(), outputFlag(),
+					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`"},
+					&cli.BoolFlag{Name: "unfinished", Usage: "only runs that have not ended"},
+					&cli.StringFlag{Name: "cursor", Usage: "go on after this `PLACE`, as printed before"},
+				},
+				Action: w.runsList,
+			},
+			{Name: "show", Usage: "one run: its whole path, with times", ArgsUsage: "RUN", Flags: []cli.Flag{outputFlag()}, Action: w.runsShow},
+			{
+				Name: "log", Usage: "the console of a run's build", ArgsUsage: "RUN",
+				Flags:  []cli.Flag{&cli.BoolFlag{Name: "failed", Usage: "only the lines that tell why it failed"}},
+				Action: w.runsLog,
+			},
+			{
+				Name: "start", Usage: "build an image again, as at the newest commit that was handled", ArgsUsage: "IMAGE",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "ref", Usage: "`REF`, such as refs/heads/main; the one that it was built from last"}, reason},
+				Action: w.runsStart,
+			},
+			{Name: "cancel", Usage: "end a run that the daemon looks after", ArgsUsage: "RUN", Flags: []cli.Flag{reason}, Action: w.runsCancel},
+			{
+				Name: "retry", Usage: "another attempt of a run that has ended", ArgsUsage: "RUN",
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with: build, test, publish or release"}, reason},
+				Action: w.runsRetry,
+			},
+			{Name: "watch", Usage: "print how a run goes on until it has ended; ends as it did", ArgsUsage: "RUN", Action: w.runsWatch},
+		},
+	}
+}
+
+func (w *world) runsList(c *cli.Context) error {
+	if err := args(c, "IMAGE?"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	runs, next, err := store.Runs(c.Context, lineage.RunFilter{
+		Image: c.Args().First(), State: c.String("state"), Unfinished: c.Bool("unfinished"), Cursor: c.String("cursor"), Limit: c.Int("limit"),
+	})
+	if err != nil {
+		return err
+	}
+	if next != "" {
+		fmt.Fprintf(w.stderr, "more: --cursor %s\n", next)
+	}
+	if runs == nil {
+		runs = []lineage.Run{}
+	}
+	return w.print(c, runs, func(t io.Writer) error {
+		if err := row(t, "RUN", "IMAGE", "STATE", "OPENED", "REF", "COMMIT", "REASON"); err != nil {
+			return err
+		}
+		for _, r := range runs {
+			reason, _, _ := strings.Cut(r.Reason, "\n")
+			if err := row(t, r.ID, r.Image, r.State, when(r.OpenedAt), strings.TrimPrefix(r.Ref, "refs/heads/"), r.Commit[:min(len(r.Commit), 12)], reason); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// shownRun is a run with its path.
+type shownRun struct {
+	lineage.Run
+	Path []lineage.Event `json:"path"` // oldest first
+}
+
+func (w *world) runsShow(c *cli.Context) error {
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	run, err := store.Run(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	events, _, err := store.Events(c.Context, lineage.EventFilter{RunID: run.ID, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	shown := shownRun{Run: run, Path: []lineage.Event{}}
+	for i := len(events) - 1; i >= 0; i-- {
+		shown.Path = append(shown.Path, events[i])
+	}
+	return w.print(c, shown, func(t io.Writer) error { return printRun(t, shown) })
+}
+
+func printRun(t io.Writer, r shownRun) error {
+	rows := [][2]string{
+		{"run", r.ID}, {"image", r.Image}, {"state", r.State}, {"reason", r.Reason}, {"project", r.Project}, {"ref", r.Ref}, {"commit", r.Commit},
+		{"folder", r.Folder}, {"from", r.From}, {"attempt", fmt.Sprint(r.Attempt)}, {"by", r.Actor + " (" + r.Channel + ")"}, {"build", r.BuildURL}, {"made", r.ImageUUID},
+	}
+	for _, one := range rows {
+		if err := row(t, one[0]+":", one[1]); err != nil {
+			return err
+		}
+	}
+	var last time.Time
+	for _, e := range r.Path {
+		took := ""
+		if !last.IsZero() {
+			took = fmt.Sprintf("+%.1f s", e.At.Sub(last).Seconds())
+		}
+		last = e.At
+		reason, _, _ := strings.Cut(e.Reason, "\n")
+		if err := row(t, when(e.At), took, e.Verb, e.State, reason); err != nil {
+			return err
+		}
+	}
+	if r.Failure == nil {
+		return nil
+	}
+	return r.Failure.Render(t)
+}
+
+func (w *world) runsLog(c *cli.Context) error {
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	run, err := store.Run(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	if c.Bool("failed") {
+		if run.Failure == nil {
+			return fmt.Errorf("run %s: no failure is recorded: %w", run.ID, lineage.ErrNotFound)
+		}
+		return run.Failure.Render(w.stdout)
+	}
+	data, err := w.config.dataDir()
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(hooks.LogFile(filepath.Join(data, "logs"), run.ID))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("run %s: its console is not on this machine: look at %s: %w", run.ID, run.BuildURL, lineage.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close() // reading only: nothing can be lost
+	unpacked, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer unpacked.Close()
+	_, err = io.Copy(w.stdout, unpacked)
+	return err
+}
+
+func (w *world) runsStart(c *cli.Context) error {
+	if err := args(c, "IMAGE"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	name := c.Args().First()
+	runs, _, err := store.Runs(c.Context, lineage.RunFilter{Image: name, Limit: 100})
+	if err != nil {
+		return err
+	}
+	for _, last := range runs {
+		if last.Project == "" || last.Folder == "" || last.HeadSeq == 0 || c.String("ref") != "" && last.Ref != c.String("ref") {
+			continue
+		}
+		head, err := store.Head(c.Context, last.Project, last.Ref)
+		if err != nil {
+			return err
+		}
+		next := lineage.Run{Image: name, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder, From: "build", State: lineage.RunReceived}
+		return w.openRun(c, store, next, "started by hand")
+	}
+	return fmt.Errorf("no push of image %q was handled%s; push it first: %w", name, ofRef(c.String("ref")), lineage.ErrNotFound)
+}
+
+func ofRef(ref string) string {
+	if ref == "" {
+		return ""
+	}
+	return " for " + ref
+}
+
+func (w *world) openRun(c *cli.Context, store *lineage.Store, run lineage.Run, reason string) error {
+	if r := c.String("reason"); r != "" {
+		reason = r
+	}
+	opened, err := store.OpenRun(c.Context, run, actor(), lineage.ChannelAPI, reason)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w.stdout, opened.ID)
+	return err
+}
+
+func (w *world) runsCancel(c *cli.Context) error {
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	return store.RequestCancel(c.Context, c.Args().First(), actor(), c.String("reason"))
+}
+
+func (w *world) runsRetry(c *cli.Context) error {
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	run, err := store.Run(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	if !run.Final() {
+		return &lineage.Conflict{ID: run.ID, Problem: "has not ended: it is " + run.State}
+	}
+	from := c.String("from")
+	if from == "" {
+		from = run.From
+	}
+	return w.openRun(c, store, lineage.Run{RetryOf: run.ID, From: from, State: lineage.RunReceived}, "tried again by hand")
+}
+
+func (w *world) runsWatch(c *cli.Context) error {
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return err
+	}
+	for said := ""; ; {
+		run, err := store.Run(c.Context, c.Args().First())
+		if err != nil {
+			return err
+		}
+		if now := strings.TrimSpace(run.State + " " + run.Stage + ": " + run.Reason); now != said {
+			said = now
+			fmt.Fprintf(w.stderr, "[%s] %s\n", time.Now().UTC().Format(time.TimeOnly), now)
+		}
+		switch {
+		case run.State == lineage.RunSuccess:
+			return nil
+		case run.Final() && run.Failure != nil:
+			return errors.Join(run.Failure.Render(w.stderr), exitStatus(runCode(run)))
+		case run.Final():
+			return exitStatus(runCode(run))
+		}
+		select {
+		case <-c.Context.Done():
+			return c.Context.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// runCode is the exit status of a run that did not succeed.
+func runCode(r lineage.Run) int {
+	switch {
+	case r.ExitCode != nil && *r.ExitCode != 0:
+		return *r.ExitCode
+	case r.State == lineage.RunUnstable:
+		return 3
+	case r.State == lineage.RunRejected, r.State == lineage.RunSuperseded:
+		return 5
+	}
+	return 1
+}

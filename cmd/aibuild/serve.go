@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+	"github.com/urfave/cli/v2"
+
+	"github.com/guestos/aibuild/aibuild/api"
+	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/aibuild/publish"
+	hooks "github.com/guestos/aibuild/gitlab-hooks"
+)
+
+const (
+	defaultListen = ":9753"
+	devListen     = "127.0.0.1:9753"
+	// stopWithin is how long a daemon that was asked to stop may take.
+	stopWithin = 10 * time.Second
+	spoolQuota = 1 << 30 // bytes of deliveries on disk while the database is away
+)
+
+func (w *world) serveCommand() *cli.Command {
+	return &cli.Command{
+		Name: "serve", Usage: "the daemon: receives GitLab's pushes, starts Jenkins' builds, records how they end",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` (AIBUILD_LISTEN; " + defaultListen + ")"},
+			&cli.BoolFlag{Name: "dev", Usage: "for trying out: loopback, a private database, a webhook secret of its own making"},
+		},
+		Action: w.serve,
+	}
+}
+
+// service is the daemon as it runs.
+type service struct {
+	w     *world
+	c     *cli.Context
+	log   hclog.Logger
+	data  string
+	dev   bool
+	store *lineage.Store
+
+	settings   atomic.Pointer[settings]
+	handler    *hooks.Handler
+	dispatcher *hooks.Dispatcher
+	spool      *hooks.Spool
+	api        *api.Server
+	site       *publish.Site // once it could be opened
+	cert       atomic.Pointer[tls.Certificate]
+}
+
+func (w *world) serve(c *cli.Context) error {
+	if err := args(c); err != nil {
+		return err
+	}
+	s := &service{w: w, c: c, log: w.serveLog(c), dev: c.Bool("dev")}
+	if err := s.prepare(c.Context); err != nil {
+		return err
+	}
+	listener, err := s.listen()
+	if err != nil {
+		return err
+	}
+	return s.run(c.Context, listener)
+}
+
+// serveLog: a daemon says what it does, unless it is told to say less.
+func (w *world) serveLog(c *cli.Context) hclog.Logger {
+	log := w.logger(c)
+	if !c.IsSet("log-level") {
+		log.SetLevel(hclog.Info)
+	}
+	return log
+}
+
+// prepare opens what the daemon needs, and creates the tables.
+func (s *service) prepare(ctx context.Context) error {
+	var err error
+	if s.data, err = s.w.config.dataDir(); err != nil {
+		return err
+	}
+	if s.dev {
+		if err := s.makeDevSecrets(); err != nil {
+			return err
+		}
+	}
+	if s.store, err = s.w.serveStore(ctx, s.log, s.dev); err != nil {
+		return err
+	}
+	if err := s.store.Migrate(ctx); err != nil {
+		return err
+	}
+	if s.dev {
+		if err := s.makeDevToken(ctx); err != nil {
+			return err
+		}
+	}
+	if s.spool, err = hooks.OpenSpool(filepath.Join(s.data, "spool"), spoolQuota); err != nil {
+		return err
+	}
+	if err := s.configure(s.w.config); err != nil {
+		return err
+	}
+	return s.assemble()
+}
+
+// serveStore is openStore; --dev means the private database if none is named.
+func (w *world) serveStore(ctx context.Context, log hclog.Logger, dev bool) (*lineage.Store, error) {
+	if dev && w.config.env("AIBUILD_DSN", w.config.Database.DSN) == "" && w.config.env("AIBUILD_DSN_FILE", w.config.Database.DSNFile) == "" {
+		w.config.Database.DSN = "private"
+	}
+	return w.openStore(ctx, log)
+}
+
+func (s *service) listen() (net.Listener, error) {
+	address := s.w.config.env("AIBUILD_LISTEN", s.w.config.Listen)
+	if flag := s.c.String("listen"); flag != "" {
+		address = flag
+	}
+	if address == "" {
+		address = defaultListen
+		if s.dev {
+			address = devListen
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(s.c.Context, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w; name a free address with --listen or AIBUILD_LISTEN", err)
+	}
+	if s.w.config.TLS.CertFile == "" {
+		if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
+			s.log.Warn("webhook secrets and tokens come in clear: set tls.cert_file and tls.key_file, or put a proxy with TLS before it", "listen", listener.Addr().String())
+		}
+		return listener, nil
+	}
+	if err := s.readCertificate(); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return tls.NewListener(listener, &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+	}), nil
+}
+
+func (s *service) readCertificate() error {
+	cert, err := tls.LoadX509KeyPair(s.w.config.TLS.CertFile, s.w.config.TLS.KeyFile)
+	if err != nil {
+		return usagef("tls: %v", err)
+	}
+	s.cert.Store(&cert)
+	return nil
+}
+
+// run serves until the context ends; then everything has ten seconds to end.
+func (s *service) run(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{Handler: s.routes(), ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	hooks.Limits(server)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	working, stopWork := context.WithCancel(ctx)
+	worked := make(chan error, 1)
+	go func() { worked <- s.dispatcher.Run(working) }()
+	stopReload := s.reloads(ctx)
+	defer stopReload()
+	fmt.Fprintf(s.w.stderr, "aibuild: listening on %s\n", listener.Addr())
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		s.log.Warn("systemd was not told", "error", err)
+	}
+
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-served: // only ever ends by itself with an error
+		failed = fmt.Errorf("serve: %w", failed)
+	}
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
+		s.log.Warn("systemd was not told", "error", err)
+	}
+	stopWork()
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := server.Shutdown(stopping); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("stop: %w", err), server.Close())
+	}
+	select {
+	case <-worked:
+	case <-stopping.Done():
+		failed = errors.Join(failed, errors.New("stop: what is under way did not end in time; leases end by themselves"))
+	}
+	return failed
+}
+
+// reloads reads the configuration again at SIGHUP. What is wrong with it is
+// logged, and the old one stays.
+func (s *service) reloads(ctx context.Context) (stop func()) {
+	hups := make(chan os.Signal, 1)
+	signal.Notify(hups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, ok := <-hups:
+				if !ok {
+					return
+				}
+				s.reload()
+			}
+		}
+	}()
+	return func() { signal.Stop(hups); close(hups); <-done }
+}
+
+func (s *service) reload() {
+	c, err := readConfig(s.c.String("config"), s.w.getenv)
+	if err == nil {
+		err = s.configure(c)
+	}
+	if err == nil && s.w.config.TLS.CertFile != "" {
+		err = s.readCertificate()
+	}
+	if err != nil {
+		s.log.Error("the configuration was not read again; the old one stays", "error", err)
+		return
+	}
+	s.dispatcher.Wake()
+	s.log.Info("the configuration was read again")
+}
+
+// routes are the daemon's doors: the webhook, and everything that the API has.
+func (s *service) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/hooks/gitlab", s.handler)
+	mux.Handle("/", s.api.Handler())
+	return mux
+}
+
+// parts says how everything but the database is, which may be down without
+// keeping the daemon from being ready.
+func (s *service) parts() map[string]string {
+	stats, spooled := s.dispatcher.Stats(), s.spool.Stats()
+	parts := map[string]string{"dispatcher": "standing by", "spool": fmt.Sprintf("%d deliveries, %d of %d bytes", spooled.Events, spooled.Bytes, spooled.Quota)}
+	if stats.Active {
+		parts["dispatcher"] = "active"
+	}
+	if stats.LastError != "" {
+		parts["trouble"] = "see the log"
+	}
+	if len(stats.Paused) > 0 {
+		parts["paused rebuilds"] = strings.Join(stats.Paused, ", ")
+	}
+	return parts
+}
+
+// stats are the numbers of the other rooms for /metrics.
+func (s *service) stats() []api.Stat {
+	d, spooled := s.dispatcher.Stats(), s.spool.Stats()
+	active := 0.0
+	if d.Active {
+		active = 1
+	}
+	list := []api.Stat{
+		{Name: "aibuild_dispatcher_active", Help: "1 in the daemon that works, 0 in those that stand by.", Value: active},
+		{Name: "aibuild_dispatcher_pass_seconds", Help: "How long the last pass took.", Value: d.PassTime.Seconds()},
+		{Name: "aibuild_dispatcher_passes_total", Help: "Passes over all runs and events.", Counter: true, Value: float64(d.Passes)},
+		{Name: "aibuild_dispatcher_failures_total", Help: "Passes in which something could not be done.", Counter: true, Value: float64(d.Failures)},
+		{Name: "aibuild_jenkins_triggers_total", Help: "Builds that Jenkins was asked to start.", Counter: true, Value: float64(d.Triggers)},
+		{Name: "aibuild_gitlab_statuses_total", Help: "Commit statuses that GitLab was told.", Counter: true, Value: float64(d.Statuses)},
+		{Name: "aibuild_rebuilds_paused", Help: "Images whose scheduled rebuilds are paused after failures.", Value: float64(len(d.Paused))},
+		{Name: "aibuild_spool_deliveries", Help: "Deliveries on disk, as the database is away.", Value: float64(spooled.Events)},
+		{Name: "aibuild_spool_bytes", Help: "Bytes of the spool.", Value: float64(spooled.Bytes)},
+	}
+	for answer, n := range s.handler.Stats().Answers {
+		list = append(list, api.Stat{Name: "aibuild_hooks_total", Help: "Deliveries by what became of them.", Counter: true, Labels: map[string]string{"answer": answer}, Value: float64(n)})
+	}
+	return list
+}
