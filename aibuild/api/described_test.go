@@ -59,11 +59,11 @@ func check(t testing.TB, router routers.Router, r *http.Request, body []byte, go
 	ctx := context.WithoutCancel(r.Context())
 	r = r.WithContext(ctx)
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if r.Method == http.MethodHead {
+		r.Method = http.MethodGet // the same; the body is left out on the way
+	}
 	route, params, err := router.FindRoute(r)
 	if err != nil {
-		if r.Method == http.MethodHead { // goes with GET, which is described
-			return
-		}
 		if got.Code == http.StatusUnauthorized || got.Code == http.StatusNotFound || got.Code == http.StatusMethodNotAllowed {
 			return // nothing is described there
 		}
@@ -78,9 +78,6 @@ func check(t testing.TB, router routers.Router, r *http.Request, body []byte, go
 		if err := openapi3filter.ValidateRequest(ctx, in); err != nil {
 			t.Errorf("%s %s was accepted, but is not as described: %v", r.Method, r.URL, err)
 		}
-	}
-	if r.Method == http.MethodHead {
-		return
 	}
 	err = openapi3filter.ValidateResponse(ctx, &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: in, Status: got.Code, Header: got.Header(), Body: io.NopCloser(bytes.NewReader(got.Body.Bytes())), Options: in.Options,

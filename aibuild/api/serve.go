@@ -42,7 +42,6 @@ var requestForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // answer remembers how a request was answered.
 type answer struct {
-	bodied bool // the request has a body
 	http.ResponseWriter
 	status int
 }
@@ -50,9 +49,6 @@ type answer struct {
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
 		a.status = status
-	}
-	if a.bodied && status >= http.StatusBadRequest {
-		a.Header().Set("Connection", "close") // else net/http waits for the rest of the body before it answers
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -77,7 +73,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), keyRequest, id), s.timeout)
 	defer cancel()
 	r = r.WithContext(ctx)
-	a := &answer{ResponseWriter: w, bodied: r.ContentLength != 0}
+	a := &answer{ResponseWriter: w}
 	setHeaders(w.Header(), id, isAPI(r.URL.Path))
 	route := ""
 	defer func() {
@@ -210,6 +206,10 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="aibuild"`)
+	}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Nobody has read the body; else the answer would wait for it to come.
+		h.Set("Connection", "close")
 	}
 	h.Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
