@@ -2,6 +2,7 @@ package jenkins
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,39 +23,55 @@ type Job struct {
 
 // Job reads a job. A Pipeline whose Jenkinsfile declares the parameters has none before its first build.
 func (c Client) Job(ctx context.Context, path string) (Job, error) {
-	job, _, err := c.job(ctx, path)
-	return job, err
+	raw, _, err := c.readJob(ctx, path)
+	if err != nil {
+		return Job{}, err
+	}
+	job := Job{Path: path, URL: c.base() + raw.at, Buildable: raw.Buildable, InQueue: raw.InQueue, Color: raw.Color,
+		Disabled: raw.Disabled || strings.HasPrefix(raw.Color, "disabled")} // pipelines have only the colour
+	for declared := range raw.declared() {
+		job.Parameters = append(job.Parameters, declared.Name)
+	}
+	return job, nil
 }
 
-func (c Client) job(ctx context.Context, path string) (Job, http.Header, error) {
-	const op = "read a job"
-	at, err := c.jobPath(op, path)
-	if err != nil {
-		return Job{}, nil, err
-	}
-	r := reading(op, at, "buildable,disabled,inQueue,color,property[parameterDefinitions[name]]")
-	r.missing = jobHint
-	var raw struct {
-		Buildable, Disabled, InQueue bool
-		Color                        string
-		Property                     []struct {
-			ParameterDefinitions []struct{ Name string }
-		}
-	}
-	header, err := c.read(ctx, r, &raw)
-	if err != nil {
-		return Job{}, nil, err
-	}
-	job := Job{Path: path, URL: c.base() + at, Buildable: raw.Buildable, InQueue: raw.InQueue, Color: raw.Color,
-		Disabled: raw.Disabled || strings.HasPrefix(raw.Color, "disabled")} // pipelines have only the colour
-	for _, property := range raw.Property {
-		for _, definition := range property.ParameterDefinitions {
-			if definition.Name != "" {
-				job.Parameters = append(job.Parameters, definition.Name)
+type rawJob struct {
+	at string
+
+	Buildable, Disabled, InQueue bool
+	Color                        string
+	Property                     []struct{ ParameterDefinitions []definition }
+}
+
+type definition struct {
+	Name    string
+	Choices []string // nil where every value will do
+}
+
+// declared are the parameters in their order.
+func (j rawJob) declared() iter.Seq[definition] {
+	return func(yield func(definition) bool) {
+		for _, property := range j.Property {
+			for _, definition := range property.ParameterDefinitions {
+				if definition.Name != "" && !yield(definition) {
+					return
+				}
 			}
 		}
 	}
-	return job, header, nil
+}
+
+func (c Client) readJob(ctx context.Context, path string) (rawJob, http.Header, error) {
+	const op = "read a job"
+	at, err := c.jobPath(op, path)
+	if err != nil {
+		return rawJob{}, nil, err
+	}
+	r := reading(op, at, "buildable,disabled,inQueue,color,property[parameterDefinitions[name,choices]]")
+	r.missing = jobHint
+	raw := rawJob{at: at}
+	header, err := c.read(ctx, r, &raw)
+	return raw, header, err
 }
 
 // MayStart asks whether the user may start builds of a job, without starting one: an ErrForbidden names the
@@ -66,7 +83,7 @@ func (c Client) MayStart(ctx context.Context, path string) (known bool, err erro
 	if err != nil {
 		return false, err
 	}
-	_, header, err := c.job(ctx, path)
+	_, header, err := c.readJob(ctx, path)
 	if err != nil || !atLeast(header.Get("X-Jenkins"), 2, 469) {
 		return false, err
 	}

@@ -11,7 +11,7 @@ import (
 const jobBody = `{"_class":"org.jenkinsci.plugins.workflow.job.WorkflowJob","actions":[{},{"_class":"hudson.plugins.jobConfigHistory.JobConfigHistoryProjectAction"}],` +
 	`"buildable":true,"color":"red_anime","inQueue":true,"property":[{},{"_class":"jenkins.model.BuildDiscarderProperty"},` +
 	`{"_class":"hudson.model.ParametersDefinitionProperty","parameterDefinitions":[{"_class":"hudson.model.StringParameterDefinition","name":"AIBUILD_RUN_ID","type":"StringParameterDefinition"},` +
-	`{"_class":"hudson.model.ChoiceParameterDefinition","name":"AIBUILD_FROM"},{"name":null},null]},{"parameterDefinitions":{"odd":1}},7]}`
+	`{"_class":"hudson.model.ChoiceParameterDefinition","name":"AIBUILD_FROM","choices":["build","test"]},{"name":null},null]},{"parameterDefinitions":{"odd":1}},7]}`
 
 func TestJob(t *testing.T) {
 	tests := []struct {
@@ -33,7 +33,7 @@ func TestJob(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 				t.Errorf("Job: %v (-want +got):\n%s", err, diff)
 			}
-			if tree := treeOf(t, f.asked()[0]); tree != "buildable,disabled,inQueue,color,property[parameterDefinitions[name]]" {
+			if tree := treeOf(t, f.asked()[0]); tree != "buildable,disabled,inQueue,color,property[parameterDefinitions[name,choices]]" {
 				t.Errorf("tree %q", tree)
 			}
 		})

@@ -2,9 +2,11 @@ package jenkins
 
 import (
 	"context"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -39,16 +41,16 @@ func (c Client) Start(ctx context.Context, path string, params map[string]string
 			return Started{QueueID: id, Folded: got.status == http.StatusSeeOther}, nil
 		}
 	}
-	return Started{}, c.refusedStart(ctx, r, at, got)
+	return Started{}, c.refusedStart(ctx, r, path, got)
 }
 
 // refusedStart knows the answers that only a start can get.
-func (c Client) refusedStart(ctx context.Context, r request, at string, got answer) error {
+func (c Client) refusedStart(ctx context.Context, r request, path string, got answer) error {
 	failed := &Error{Op: r.op, URL: c.base(), Status: got.status, Detail: c.said(got)}
 	switch {
 	case got.status == http.StatusConflict:
 		failed.Reason, failed.Hint = ErrNotBuildable, "enable the job"
-	case redirected(got, at):
+	case redirected(got, strings.TrimSuffix(r.path, "buildWithParameters")):
 		failed.Reason, failed.Detail = ErrNotBuildable, "jenkins did not queue it"
 		failed.Hint = "ask an administrator of jenkins which plugin refuses builds of the job"
 	case got.status == http.StatusCreated, got.status == http.StatusSeeOther:
@@ -56,6 +58,9 @@ func (c Client) refusedStart(ctx context.Context, r request, at string, got answ
 		failed.Hint = urlHint
 	case got.status == http.StatusBadRequest || got.status == http.StatusInternalServerError:
 		detail, ok := parameterProblem(got.body)
+		if !ok && got.status == http.StatusInternalServerError {
+			detail, ok = c.untoldProblem(ctx, path, r.form)
+		}
 		if !ok {
 			return c.refusal(ctx, r, got)
 		}
@@ -82,4 +87,22 @@ func parameterProblem(body string) (string, bool) {
 		return statusPattern.ReplaceAllString(html.UnescapeString(strings.TrimSpace(text)), ""), true
 	}
 	return "", false
+}
+
+// untoldProblem looks for the parameter that an internal error is about, as pages of such errors tell nothing since
+// 2.224. When the job cannot be read either, the error stays one of Jenkins.
+func (c Client) untoldProblem(ctx context.Context, path string, form url.Values) (string, bool) {
+	job, _, err := c.readJob(ctx, path)
+	if err != nil {
+		return "", false
+	}
+	none := true
+	for declared := range job.declared() {
+		none = false
+		value := form.Get(declared.Name)
+		if form.Has(declared.Name) && declared.Choices != nil && !slices.Contains(declared.Choices, value) {
+			return fmt.Sprintf("%s=%s is none of the choices: %s", declared.Name, value, strings.Join(declared.Choices, ", ")), true
+		}
+	}
+	return path + " declares no parameters", none
 }

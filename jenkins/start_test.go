@@ -100,6 +100,28 @@ func TestStartRefused(t *testing.T) {
 	}
 }
 
+// TestStartExceptionExplained: the page of an exception does not tell that it is about a parameter.
+func TestStartExceptionExplained(t *testing.T) {
+	tests := []struct {
+		name, from string
+		job        reply
+		reason     error
+		says       string
+	}{
+		{"no choice", "publish", jenkinsReply(200, jobBody), jenkins.ErrParameters, "AIBUILD_FROM=publish is none of the choices: build, test;"},
+		{"no parameters", "build", jenkinsReply(200, `{"buildable":true,"property":[{}]}`), jenkins.ErrParameters, "app declares no parameters"},
+		{"something else", "build", jenkinsReply(200, jobBody), jenkins.ErrUnavailable, "Logging ID="},
+		{"job unreadable", "publish", jenkinsReply(500, oops), jenkins.ErrUnavailable, "Logging ID="},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := fakeJenkins(t, map[string]reply{"POST /ci/job/app/buildWithParameters": jenkinsReply(500, oops), "GET /ci/job/app/api/json": test.job})
+			_, err := f.client().Start(t.Context(), "app", map[string]string{"AIBUILD_RUN_ID": "r1", "AIBUILD_FROM": test.from})
+			checkError(t, err, test.reason, 500, test.says)
+		})
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	tests := []struct {
 		name, value string
