@@ -15,8 +15,6 @@ import (
 	"github.com/guestos/aibuild/gitlab-hooks/gitlabtest"
 )
 
-func init() { standins["gitlab"] = runGitLab }
-
 // gitlabFlags is the command line of the GitLab stand-in.
 type gitlabFlags struct {
 	options                      gitlabtest.Options

@@ -1,6 +1,7 @@
 // Command aibuild-standins runs the stand-ins for servers that a test or a
 // demonstration cannot have, as programs of their own: `aibuild-standins jenkins`
-// is a Jenkins (package jenkins/jenkinstest).
+// is a Jenkins (package jenkins/jenkinstest), `aibuild-standins gitlab` a GitLab
+// (package gitlab-hooks/gitlabtest).
 //
 // When a stand-in is ready it prints one line of JSON on stdout, with its "url";
 // everything else goes to stderr. It ends by SIGTERM or SIGINT, with --stdin when
@@ -27,6 +28,7 @@ import (
 
 // standins are the programs in this one.
 var standins = map[string]func(w world, args []string) error{
+	"gitlab":  runGitLab,
 	"jenkins": runJenkins,
 }
 
