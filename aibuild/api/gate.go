@@ -69,13 +69,16 @@ func (g *gate) pass(ctx context.Context, r lineage.Record) error {
 
 func (g *gate) keep(r *lineage.Record) { g.out = append(g.out, *r) }
 
+// actorBuild begins the actor of what a Jenkins build did.
+const actorBuild = "jenkins:"
+
 // stamp makes the record say who it was, whatever it says itself: the channel
 // decides who may end a run. Nothing happened after it was told.
 func (g *gate) stamp(r lineage.Record) lineage.Record {
 	claimed := r.Actor
 	if g.who.Role == RoleRecorder {
 		r.Channel = channelJenkins
-		r.Actor = fmt.Sprintf("jenkins:%s#%d (%s)", g.build.Job, g.build.Number, g.who.Name)
+		r.Actor = fmt.Sprintf("%s%s#%d (%s)", actorBuild, g.build.Job, g.build.Number, g.who.Name)
 	} else {
 		if r.Channel != "cli" && r.Channel != "library" {
 			r.Channel = "library"

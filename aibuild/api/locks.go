@@ -83,15 +83,13 @@ func (s *Server) lease(h *lease) *leaseOutput {
 
 var lockName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
-// leaderLock is the lock by which one daemon is the active one: no client's.
-const leaderLock = "daemon"
-
-// mayLock keeps tokens from stopping the work of other projects.
+// mayLock keeps tokens from stopping the work of other projects. The locks of
+// daemons have names that no image can have.
 func (s *Server) mayLock(ctx context.Context, who lineage.Token, name string) error {
 	switch {
 	case !lockName.MatchString(name):
 		return &lineage.Invalid{Field: "name", Problem: "is neither an image name ([a-z0-9][a-z0-9._-]{0,62}) nor a uuid"}
-	case name == leaderLock, slices.Contains(definition.Reserved, name):
+	case slices.Contains(definition.Reserved, name):
 		return &lineage.Invalid{Field: "name", Problem: name + " is a word of aibuild, not an image name"}
 	case len(who.Projects) == 0:
 		return nil

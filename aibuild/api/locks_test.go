@@ -283,13 +283,13 @@ func TestWhoMayLock(t *testing.T) {
 	token := l.token(RoleRecorder, project)
 	for name, code := range map[string]string{
 		"tiny": "", "nobody-has-it": "", mine.ID: "", newID(): "", "elsewhere": CodeOtherProject, theirs.ID: CodeOtherProject,
-		"daemon": CodeInvalid, "run": CodeInvalid, "A B": CodeInvalid, readyLock: CodeInvalid, strings.Repeat("a", 64): CodeInvalid,
+		"aibuild/daemon": CodeInvalid, "run": CodeInvalid, "A B": CodeInvalid, readyLock: CodeInvalid, strings.Repeat("a", 64): CodeInvalid,
 	} {
 		if got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: name}); got.code(t) != code {
 			t.Errorf("lock %s: HTTP %d %s, want %q", name, got.status, got.body, code)
 		}
 	}
-	if got := l.send("POST", "/api/v1/locks", l.token(RoleAdmin), lockRequest{ID: uuid.NewString(), Name: "daemon"}); got.code(t) != CodeInvalid {
+	if got := l.send("POST", "/api/v1/locks", l.token(RoleAdmin), lockRequest{ID: uuid.NewString(), Name: "aibuild/daemon"}); got.code(t) != CodeInvalid {
 		t.Errorf("an administrator locks the daemon out: HTTP %d %s", got.status, got.body)
 	}
 }

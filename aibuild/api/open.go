@@ -1,11 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -102,6 +102,9 @@ func (s *Server) plan(ctx context.Context, who lineage.Token, n NewRun) (lineage
 	if run.ID == "" {
 		run.ID = newID()
 	}
+	if run.From == "" {
+		run.From = stageBuild
+	}
 	if err := s.owned(ctx, who, &run); err != nil {
 		return run, err
 	}
@@ -159,23 +162,29 @@ func (s *Server) likeLast(ctx context.Context, run *lineage.Run) error {
 		return err
 	}
 	for _, old := range runs {
-		if old.Project != run.Project {
+		if old.Project != run.Project || !inRepository(old) {
 			continue
 		}
-		if run.Ref == "" {
-			run.Ref = old.Ref
-		}
-		// Only the daemon's folders are paths in the repository.
-		if run.Folder == "" && old.Channel != "cli" && old.Channel != "library" {
-			run.Folder = old.Folder
-		}
+		run.Ref = cmp.Or(run.Ref, old.Ref)
+		run.Folder = cmp.Or(run.Folder, old.Folder)
 	}
-	for field, value := range map[string]string{"ref": run.Ref, "folder": run.Folder} {
-		if value == "" {
-			return &lineage.Invalid{Field: field, Problem: "is missing: no earlier run of " + run.Image + " in " + run.Project + " says it"}
-		}
+	missing := ""
+	switch {
+	case run.Ref == "":
+		missing = "ref"
+	case run.Folder == "":
+		missing = "folder"
+	default:
+		return nil
 	}
-	return nil
+	return &lineage.Invalid{Field: missing, Problem: "is missing: no earlier run of " + run.Image + " in " + run.Project + " says it"}
+}
+
+// inRepository says whether a run is of a ref and a folder of the repository:
+// what aibuild itself opened, on a machine or in a build, is of whatever was
+// checked out there, and has only the folder's last part.
+func inRepository(r lineage.Run) bool {
+	return r.Channel != "cli" && r.Channel != "library" && !strings.HasPrefix(r.Actor, actorBuild)
 }
 
 // atCommit: a run is of one commit, the last that was pushed unless it is named.
@@ -209,7 +218,7 @@ func (s *Server) mayStart(run lineage.Run) error {
 
 // onImage names the image that a run works on which does not build one.
 func (s *Server) onImage(ctx context.Context, run *lineage.Run, image string) error {
-	if run.From == "" || run.From == stageBuild {
+	if run.From == stageBuild {
 		if image != "" && image != run.ID {
 			return &lineage.Invalid{Field: "image_uuid", Problem: "is for a run that starts after the build; a build makes a new image"}
 		}
@@ -241,62 +250,3 @@ func fullRef(ref string) string {
 }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-// RetryOptions say where a retry starts.
-type RetryOptions struct {
-	From   string `json:"from,omitempty" enum:"build,test,publish,release" doc:"first stage; absent: the one that the run ended in"`
-	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"why, for the record"`
-}
-
-type retryInput struct {
-	ID   string `path:"id" maxLength:"64" doc:"the run's id"`
-	Body *RetryOptions
-}
-
-func (s *Server) retryRun(ctx context.Context, in *retryInput) (*runOutput, error) {
-	old, err := s.ownRun(ctx, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if !old.Final() {
-		return nil, &lineage.Conflict{ID: old.ID, Problem: "is " + old.State + "; cancel it first, or wait for its end"}
-	}
-	if old.Project == "" || old.Commit == "" {
-		return nil, &lineage.Conflict{ID: old.ID, Problem: "was started on somebody's machine, without a project or a commit that Jenkins could build; retry it there"}
-	}
-	run := lineage.Run{ID: newID(), Image: old.Image, Project: old.Project, Ref: old.Ref, Commit: old.Commit, Folder: old.Folder, RetryOf: old.ID, State: lineage.RunReceived}
-	if in.Body != nil {
-		run.From, run.Reason = in.Body.From, in.Body.Reason
-	}
-	if err := retryFrom(&run, old); err != nil {
-		return nil, err
-	}
-	if err := s.mayStart(run); err != nil {
-		return nil, err
-	}
-	run, err = s.config.Store.OpenRun(ctx, run, bearer(ctx).Name, lineage.ChannelAPI, run.Reason)
-	if err != nil {
-		return nil, err
-	}
-	return s.detail(run, http.StatusCreated)
-}
-
-// retryFrom chooses the first stage: nothing that succeeded is repeated unless
-// it is asked for.
-func retryFrom(run *lineage.Run, old lineage.Run) error {
-	later := []string{stageTest, stagePublish, stageRelease}
-	if run.From == "" {
-		run.From = stageBuild
-		if old.ImageUUID != "" && slices.Contains(later, old.Stage) {
-			run.From = old.Stage
-		}
-	}
-	if run.From == stageBuild {
-		return nil
-	}
-	if old.ImageUUID == "" {
-		return &lineage.Conflict{ID: old.ID, Problem: "made no image; retry it from the build"}
-	}
-	run.ImageUUID = old.ImageUUID
-	return nil
-}
