@@ -1,0 +1,86 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+// RetryOptions say where a retry starts.
+type RetryOptions struct {
+	From   string `json:"from,omitempty" enum:"build,test,publish,release" doc:"first stage; absent: the one that the run ended in"`
+	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"why, for the record"`
+}
+
+type retryInput struct {
+	ID   string `path:"id" maxLength:"64" doc:"the run's id"`
+	Body *RetryOptions
+}
+
+func (s *Server) retryRun(ctx context.Context, in *retryInput) (*runOutput, error) {
+	old, err := s.ownRun(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !old.Final() {
+		return nil, &lineage.Conflict{ID: old.ID, Problem: "is " + old.State + "; cancel it first, or wait for its end"}
+	}
+	if old.Project == "" || old.Commit == "" {
+		return nil, &lineage.Conflict{ID: old.ID, Problem: "has no project or no commit that Jenkins could build; retry it where it was started"}
+	}
+	run := lineage.Run{ID: newID(), Image: old.Image, Project: old.Project, Ref: fullRef(old.Ref), Commit: old.Commit, Folder: old.Folder, RetryOf: old.ID, State: lineage.RunReceived}
+	if in.Body != nil {
+		run.From, run.Reason = in.Body.From, in.Body.Reason
+	}
+	if err := s.retryWhere(ctx, &run, old); err != nil {
+		return nil, err
+	}
+	if err := retryFrom(&run, old); err != nil {
+		return nil, err
+	}
+	if err := s.mayStart(run); err != nil {
+		return nil, err
+	}
+	run, err = s.config.Store.OpenRun(ctx, run, bearer(ctx).Name, lineage.ChannelAPI, run.Reason)
+	if err != nil {
+		return nil, err
+	}
+	return s.detail(run, http.StatusCreated)
+}
+
+// retryWhere finds the folder of the definition for what was not opened by a
+// push.
+func (s *Server) retryWhere(ctx context.Context, run *lineage.Run, old lineage.Run) error {
+	if inRepository(old) {
+		return nil
+	}
+	run.Folder = ""
+	err := s.likeLast(ctx, run)
+	if _, unknown := errors.AsType[*lineage.Invalid](err); unknown {
+		return &lineage.Conflict{ID: old.ID, Problem: "was opened where it was built, and no push says where its definition is; build it again there"}
+	}
+	return err
+}
+
+// retryFrom chooses the first stage: nothing that succeeded is repeated unless
+// it is asked for.
+func retryFrom(run *lineage.Run, old lineage.Run) error {
+	later := []string{stageTest, stagePublish, stageRelease}
+	if run.From == "" {
+		run.From = stageBuild
+		if old.ImageUUID != "" && slices.Contains(later, old.Stage) {
+			run.From = old.Stage
+		}
+	}
+	if run.From == stageBuild {
+		return nil
+	}
+	if old.ImageUUID == "" {
+		return &lineage.Conflict{ID: old.ID, Problem: "made no image; retry it from the build"}
+	}
+	run.ImageUUID = old.ImageUUID
+	return nil
+}
