@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
+	"time"
 )
 
 const (
@@ -31,12 +31,16 @@ func (s *Store) AcceptEvents(ctx context.Context, events []HookEvent) ([]Accepte
 	if c.err != nil {
 		return nil, c.err
 	}
-	rows, err := s.deliveries(ctx, events)
+	set, err := s.settings(ctx)
 	if err != nil {
 		return nil, s.fault(ctx, "accept events", err)
 	}
+	rows, err := s.deliveries(events, set.packet)
+	if err != nil {
+		return nil, fmt.Errorf("accept events: %w", err)
+	}
 	for part := range chunks(rows) {
-		if err := s.again(ctx, "accept events", func() error { return s.accept(ctx, part) }); err != nil {
+		if err := s.again(ctx, "accept events", func() error { return s.accept(ctx, part, set.step == 1) }); err != nil {
 			return nil, err
 		}
 	}
@@ -54,11 +58,7 @@ type delivery struct {
 	known bool // Accepted is filled in
 }
 
-func (s *Store) deliveries(ctx context.Context, events []HookEvent) ([]*delivery, error) {
-	most, err := s.packet(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) deliveries(events []HookEvent, most int64) ([]*delivery, error) {
 	rows := make([]*delivery, len(events))
 	for i, e := range events {
 		if err := e.Pack(); err != nil {
@@ -79,17 +79,25 @@ func (s *Store) deliveries(ctx context.Context, events []HookEvent) ([]*delivery
 	return rows, nil
 }
 
-// packet is the most bytes that the server takes in one piece.
-func (s *Store) packet(ctx context.Context) (int64, error) {
-	if n := s.maxPacket.Load(); n > 0 {
-		return n, nil
+// settings are those of the server that acceptance depends on.
+type settings struct {
+	packet int64 // the most bytes that it takes in one piece
+	step   int64 // from one id of a table to the next
+	until  time.Time
+}
+
+// settings asks the server once a minute: the step changes when servers join a
+// cluster.
+func (s *Store) settings(ctx context.Context) (*settings, error) {
+	if known := s.asked.Load(); known != nil && time.Now().Before(known.until) {
+		return known, nil
 	}
-	var n int64
-	if err := s.inbox.QueryRowContext(ctx, "SELECT @@max_allowed_packet").Scan(&n); err != nil {
-		return 0, err
+	now := &settings{until: time.Now().Add(time.Minute)}
+	if err := s.inbox.QueryRowContext(ctx, "SELECT @@global.max_allowed_packet, @@global.auto_increment_increment").Scan(&now.packet, &now.step); err != nil {
+		return nil, err
 	}
-	s.maxPacket.Store(n)
-	return n, nil
+	s.asked.Store(now)
+	return now, nil
 }
 
 // chunks cuts what is too much for one statement.
@@ -109,19 +117,26 @@ func chunks(rows []*delivery) func(yield func([]*delivery) bool) {
 	}
 }
 
-// accept inserts what is new. Nearly always all is: that is one statement, and
-// one that reads the ids from an index. Where a key is known, what is stored
-// under it is read first, and the rest is tried again.
-func (s *Store) accept(ctx context.Context, rows []*delivery) error {
+// accept inserts what is new. Nearly always all is: that is one statement, as
+// the server gives the rows of one the ids that follow the first. Where they do
+// not follow it, they are read. Where a key is known, what is stored under it is
+// read first, and the rest is tried again.
+func (s *Store) accept(ctx context.Context, rows []*delivery, follow bool) error {
 	for range lockTries {
 		fresh := unknown(rows)
 		if len(fresh) == 0 {
 			return nil
 		}
-		err := s.insertEvents(ctx, fresh)
+		first, err := s.insertEvents(ctx, fresh)
 		known := number(err) == erDupEntry
-		if err != nil && !known {
+		switch {
+		case err != nil && !known:
 			return err
+		case !known && (follow || len(fresh) == 1):
+			for i, d := range fresh {
+				d.inserted(first + int64(i))
+			}
+			continue
 		}
 		for part := range byInstance(fresh) {
 			if err := s.readStored(ctx, part, known); err != nil {
@@ -130,6 +145,12 @@ func (s *Store) accept(ctx context.Context, rows []*delivery) error {
 		}
 	}
 	return errAgain
+}
+
+// inserted: what is stored is what came.
+func (d *delivery) inserted(id int64) {
+	e := &d.HookEvent
+	d.Accepted, d.known = Accepted{ID: id, Project: e.Project, Ref: e.Ref, After: e.After}, true
 }
 
 type slot struct{ instance, key string }
@@ -161,10 +182,11 @@ const insertEventSQL = "INSERT INTO hook_event (instance, idempotency_key, event
 
 const insertEventRow = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, COALESCE(?, NOW(6)), IF(?, NOW(6), NULL))"
 
-func (s *Store) insertEvents(ctx context.Context, rows []*delivery) error {
-	stmt, err := s.prepared(ctx, insertEventSQL+strings.TrimSuffix(strings.Repeat(insertEventRow+", ", len(rows)), ", "))
+// insertEvents gives the id of the first.
+func (s *Store) insertEvents(ctx context.Context, rows []*delivery) (int64, error) {
+	stmt, err := s.prepared(ctx, insertEventSQL+rowsOf(insertEventRow, len(rows)))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	args := make([]any, 0, 16*len(rows))
 	for _, d := range rows {
@@ -172,8 +194,11 @@ func (s *Store) insertEvents(ctx context.Context, rows []*delivery) error {
 		args = append(args, e.Instance, e.Key, e.Event, e.Project, e.Ref, refKey(e.Ref), e.Before, e.After, e.Actor,
 			d.packed, e.Size, d.packed != nil, e.State, e.Reason, nullTime(e.ReceivedAt), e.State != EventPending)
 	}
-	_, err = stmt.ExecContext(ctx, args...)
-	return err
+	result, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
 }
 
 // byInstance gives the rows of one GitLab after the other.
@@ -234,11 +259,11 @@ func (s *Store) readStored(ctx context.Context, rows []*delivery, known bool) er
 		if err := result.Scan(into...); err != nil {
 			return err
 		}
-		d := byKey[key]
-		if !known {
-			a.Project, a.Ref, a.After = d.HookEvent.Project, d.HookEvent.Ref, d.HookEvent.After
+		if known {
+			byKey[key].Accepted, byKey[key].known = a, true
+		} else {
+			byKey[key].inserted(a.ID)
 		}
-		d.Accepted, d.known = a, true
 	}
 	return result.Err()
 }

@@ -70,6 +70,37 @@ func TestEqualDeliveriesAtOnce(t *testing.T) {
 	}
 }
 
+// The ids that are given are those that are stored, also while others write,
+// and on a member of a cluster, whose ids do not follow each other.
+func TestAcceptedIDs(t *testing.T) {
+	for _, step := range []int{1, 3} {
+		query(t, fmt.Sprint("SET GLOBAL auto_increment_increment = ", step))
+		t.Cleanup(func() { query(t, "SET GLOBAL auto_increment_increment = 1") })
+		s := newStore(t)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				for j := range 15 {
+					var events []HookEvent
+					for k := range j + 1 {
+						events = append(events, push(fmt.Sprintf("%d-%d-%d", i, j, k), zeros, commitA))
+					}
+					got, err := s.AcceptEvents(context.WithoutCancel(t.Context()), events)
+					if err != nil {
+						t.Error(err)
+					}
+					for k, a := range got {
+						if n := count(t, s, "hook_event", "id = ? AND idempotency_key = ?", a.ID, events[k].Key); n != 1 || a.Duplicate {
+							t.Errorf("step %d: %s is not stored as %+v", step, events[k].Key, a)
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 func TestAcceptMany(t *testing.T) {
 	s := newStore(t)
 	old := accept(t, s, push("k3", zeros, commitA))[0]

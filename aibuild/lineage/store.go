@@ -31,9 +31,9 @@ type Store struct {
 	now     func() time.Time
 	checked atomic.Bool // the schema fits
 
-	maxPacket atomic.Int64 // of the server; 0 = not asked yet
-	stmtMu    sync.Mutex
-	stmts     map[string]*sql.Stmt // of inbox, by their text
+	asked  atomic.Pointer[settings] // of the server
+	stmtMu sync.Mutex
+	stmts  map[string]*sql.Stmt // of inbox, by their text
 }
 
 // Open connects to the server. It does not touch the tables: call
