@@ -18,10 +18,10 @@ func (w *world) tokenCommand() *cli.Command {
 		Name: "token", Usage: "who may use the API",
 		Subcommands: []*cli.Command{
 			{
-				Name: "create", Usage: "make a token and print it, once; only its digest is kept", ArgsUsage: "NAME",
+				Name: "create", Usage: "make a token and print it, this once; only its digest is kept", ArgsUsage: "NAME",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "role", Usage: "`ROLE`: " + strings.Join(api.Roles(), ", ")},
-					&cli.StringSliceFlag{Name: "project", Usage: "only for `PROJECT` (repeatable)"},
+					&cli.StringFlag{Name: "role", Usage: "`ROLE`: " + strings.Join(api.Roles(), ", ") + " (needed)"},
+					&cli.StringSliceFlag{Name: "project", Usage: "only for `PROJECT`, such as group/images (repeatable; a recorder needs one)"},
 					&cli.StringFlag{Name: "expires", Value: "90d", Usage: "valid for so `LONG`"},
 				},
 				Action: w.tokenCreate,
@@ -53,7 +53,7 @@ func (w *world) tokenCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w.stderr, "valid until %s; it is not shown again\n", when(made.ExpiresAt))
+	fmt.Fprintf(w.stderr, "valid until %s UTC; it is not shown again\n", when(made.ExpiresAt))
 	_, err = fmt.Fprintln(w.stdout, string(token))
 	return err
 }
@@ -108,8 +108,9 @@ func (w *world) tokenRevoke(c *cli.Context) error {
 		return err
 	}
 	n, err := store.RevokeToken(c.Context, c.Args().First(), actor())
-	if err == nil && n == 0 {
-		return fmt.Errorf("no token %q is valid: %w", c.Args().First(), lineage.ErrNotFound)
+	if err != nil {
+		return err
 	}
-	return err
+	fmt.Fprintf(w.stderr, "%d tokens were revoked\n", n) // 0: they had been before
+	return nil
 }
