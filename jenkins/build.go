@@ -106,7 +106,7 @@ func (c Client) Stop(ctx context.Context, path string, number int64) error {
 	switch job := strings.TrimSuffix(at, fmt.Sprint(number)+"/"); {
 	case err != nil:
 		return err
-	case got.status == http.StatusOK, got.status == http.StatusNoContent, redirected(got, at, job):
+	case got.status == http.StatusNoContent, redirected(got, at, job), got.status == http.StatusOK && got.header.Get("X-Jenkins") != "":
 		return nil
 	}
 	return c.refusal(ctx, r, got)

@@ -150,6 +150,8 @@ func TestStop(t *testing.T) {
 		{"back to the build", redirect(302, "http://jenkins:8080/ci/job/mb/job/feature%252Fx/14/"), nil, ""},
 		{"back to the job", redirect(302, "/job/mb/job/feature%252Fx/"), nil, ""},
 		{"ok", jenkinsReply(200, ""), nil, ""},
+		{"no content", reply{204, nil, ""}, nil, ""},
+		{"page of a proxy", htmlReply(200, loginPage), jenkins.ErrProtocol, "no header X-Jenkins"},
 		{"login page", redirect(302, "https://login.example.org/?rd=/job/mb/job/feature%252Fx/14/"), jenkins.ErrProtocol, "redirects"},
 		{"to https", redirect(302, "https://ci.example.org/ci/job/mb/job/feature%252Fx/14/stop"), jenkins.ErrProtocol, "redirects"},
 		{"no permission", htmlReply(403, "").with("X-You-Are-Authenticated-As", user).with("X-Required-Permission", "hudson.model.Item.Cancel"),

@@ -24,7 +24,7 @@ type Found struct {
 // such job.
 //
 // An item becomes a build, never the reverse, and is neither for a moment: so the queue is read, the builds, and both
-// again. A start that is still under way can be missed all the same.
+// again. What was started a moment ago can be missed all the same: ask again later before you start it once more.
 func (c Client) FindByRunID(ctx context.Context, path, run string) (Found, error) {
 	const op = "look for a run"
 	if run == "" {

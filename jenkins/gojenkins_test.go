@@ -468,13 +468,13 @@ func TestD20ParametersLost(t *testing.T) {
 }
 
 func TestD21NoLimit(t *testing.T) {
-	huge := `{"_class":"` + strings.Repeat("x", 17<<20) + `","builds":[]}`
-	f := fakeJenkins(t, map[string]reply{appRead: jenkinsReply(200, huge)})
-	job, err := rawJenkins(f).GetJob(t.Context(), "app")
-	if err != nil || len(job.Raw.Class) != 17<<20 {
-		t.Errorf("gojenkins has a limit: %v", err)
+	huge := jenkinsReply(200, strings.Repeat("x", 17<<20))
+	f := fakeJenkins(t, map[string]reply{appRead: huge, "GET /ci/job/app/consoleText/": huge})
+	var body string
+	if _, err := rawJenkins(f).Requester.GetXML(t.Context(), "/job/app/consoleText", &body, nil); err != nil || len(body) != 17<<20 {
+		t.Errorf("gojenkins has a limit: %d bytes, %v", len(body), err)
 	}
-	_, err = f.client().Builds(t.Context(), "app", 10)
+	_, err := f.client().Builds(t.Context(), "app", 10)
 	checkError(t, err, jenkins.ErrProtocol, 0, "larger than 16 MiB")
 }
 

@@ -75,8 +75,23 @@ func (c Client) Cancel(ctx context.Context, id int64) error {
 	case got.status == http.StatusUnprocessableEntity:
 		return &Error{Op: r.op, URL: c.base(), Status: got.status, Reason: ErrForbidden,
 			Detail: "the user lacks Job/Cancel", Hint: "ask an administrator of jenkins for that permission"}
+	case got.status == http.StatusInternalServerError:
+		return c.tooLate(ctx, r, id, c.refusal(ctx, r, got))
 	}
 	return c.refusal(ctx, r, got)
+}
+
+// tooLate is for the internal error that Jenkins makes of an item that has just left the queue.
+func (c Client) tooLate(ctx context.Context, r request, id int64, refused error) error {
+	item, err := c.Queued(ctx, id)
+	switch {
+	case err != nil || !item.Left:
+		return refused
+	case item.Cancelled:
+		return nil
+	}
+	return &Error{Op: r.op, URL: c.base(), Status: http.StatusInternalServerError, Reason: ErrNotFound,
+		Detail: "it has left the queue", Hint: r.missing}
 }
 
 type rawQueue struct{ Items []*rawItem }

@@ -178,3 +178,13 @@ func TestCancel(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelTooLate: what left the queue is an internal error for Jenkins.
+func TestCancelTooLate(t *testing.T) {
+	for body, reason := range map[string]error{leftCancelled: nil, leftForBuild: jenkins.ErrNotFound, leftJustNow: jenkins.ErrNotFound, waiting: jenkins.ErrUnavailable} {
+		f := fakeJenkins(t, map[string]reply{"POST /ci/queue/cancelItem": jenkinsReply(500, oops), "GET /ci/queue/item/143/api/json": jenkinsReply(200, body)})
+		if err := f.client().Cancel(t.Context(), 143); !errors.Is(err, reason) {
+			t.Errorf("Cancel of %s: %v, want %v", body, err, reason)
+		}
+	}
+}

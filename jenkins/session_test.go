@@ -55,11 +55,12 @@ func TestOnSession(t *testing.T) {
 // TestSlots: copies of a client share the limit, and waiting for one ends with the context.
 func TestSlots(t *testing.T) {
 	var now, most atomic.Int32
-	release := make(chan struct{})
+	arrived, release := make(chan struct{}, 6), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 		}
+		arrived <- struct{}{}
 		<-release
 		now.Add(-1)
 		for name, value := range jenkinsReply(200, front).header {
@@ -82,7 +83,8 @@ func TestSlots(t *testing.T) {
 			}
 		})
 	}
-	for now.Load() < 2 {
+	for range cap(client.Slots) {
+		<-arrived
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
