@@ -95,8 +95,12 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (RunDetail, erro
 }
 
 // Retry opens the next attempt of a run that has ended. [*lineage.Conflict]
-// when it has not.
+// when it has not. Without a RunID the attempt is given one, so that it is
+// opened once, however often the request had to be sent.
 func (c *Client) Retry(ctx context.Context, id string, o RetryOptions) (RunDetail, error) {
+	if o.RunID == "" {
+		o.RunID = newID()
+	}
 	var r RunDetail
 	err := c.do(ctx, call{op: "retry run", method: http.MethodPost, path: []string{"runs", id, "retry"}, body: o}, &r)
 	return r, err

@@ -20,6 +20,9 @@ func (g *gate) person(ctx context.Context, r *lineage.Record) error {
 	if r.Run != nil {
 		return g.personRun(ctx, r)
 	}
+	if err := g.ofOwnRun(ctx, r); err != nil {
+		return err
+	}
 	if r.Built != nil {
 		if !speaksFor(g.who, r.Built.Project) {
 			return otherProject("the image", r.Built.Project)
@@ -85,8 +88,9 @@ func (g *gate) personRun(ctx context.Context, r *lineage.Record) error {
 }
 
 func (g *gate) personImage(ctx context.Context, r *lineage.Record) error {
-	if r.ImageUUID == "" {
-		return g.personEvent(ctx, r)
+	if r.ImageUUID == "" { // an event of a run, or of nothing that has an owner
+		g.keep(r)
+		return nil
 	}
 	img, err := g.image(ctx, r.ImageUUID)
 	if err != nil {
@@ -98,22 +102,22 @@ func (g *gate) personImage(ctx context.Context, r *lineage.Record) error {
 	if !speaksFor(g.who, img.project) {
 		return otherProject("image "+r.ImageUUID, img.project)
 	}
+	if r.Marked != nil && r.Marked.Project != "" && !speaksFor(g.who, r.Marked.Project) {
+		return otherProject("the name "+img.name+" after its transfer", r.Marked.Project)
+	}
 	return g.keepCapped(r, img.project, img.name, img.ref)
 }
 
-// personEvent is about a run, or about nothing that has an owner.
-func (g *gate) personEvent(ctx context.Context, r *lineage.Record) error {
-	if r.RunID != "" {
-		run, err := g.run(ctx, r.RunID)
-		if err != nil {
-			return err
-		}
-		if run != nil && !speaksFor(g.who, run.Project) {
-			return otherProject("run "+run.ID, run.Project)
-		}
+// ofOwnRun: a record is part of the history of the run that it names too.
+func (g *gate) ofOwnRun(ctx context.Context, r *lineage.Record) error {
+	if r.RunID == "" {
+		return nil
 	}
-	g.keep(r)
-	return nil
+	run, err := g.run(ctx, r.RunID)
+	if err == nil && run != nil && !speaksFor(g.who, run.Project) {
+		err = otherProject("run "+run.ID, run.Project)
+	}
+	return err
 }
 
 func (g *gate) keepCapped(r *lineage.Record, project, name, ref string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -69,8 +70,16 @@ func (s *Server) visible(ctx context.Context, q lineage.Query) ([]lineage.Image,
 	}
 	hide := func(i lineage.Image) bool { return !speaksFor(who, i.Project) }
 	if a, ok := errors.AsType[*lineage.Ambiguous](err); ok {
-		a.Candidates = slices.DeleteFunc(a.Candidates, hide)
+		if a.Candidates = slices.DeleteFunc(a.Candidates, hide); len(a.Candidates) == 0 && !a.More {
+			err = noImage(q)
+		}
 		return nil, err
+	}
+	if errors.Is(err, lineage.ErrNotFound) && q.Ref != "" && q.Good {
+		// There may be one that is not good, which is for its project to know.
+		if any, anyErr := s.visible(ctx, lineage.Query{Ref: q.Ref}); len(any) == 0 && (anyErr == nil || errors.Is(anyErr, lineage.ErrNotFound)) {
+			return nil, noImage(q)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -78,7 +87,15 @@ func (s *Server) visible(ctx context.Context, q lineage.Query) ([]lineage.Image,
 	found := len(images)
 	images = slices.DeleteFunc(images, hide)
 	if len(images) == 0 && found > 0 && (q.Ref != "" || q.Name != "" && q.Good) {
-		return nil, fmt.Errorf("image %s%s: %w", q.Ref, q.Name, lineage.ErrNotFound)
+		return nil, noImage(q)
 	}
 	return images, nil
+}
+
+// noImage is what the store says when there is none.
+func noImage(q lineage.Query) error {
+	if q.Ref == "" {
+		return fmt.Errorf("good image of %s: %w", q.Name, lineage.ErrNotFound)
+	}
+	return fmt.Errorf("image %s: %w", strings.TrimSpace(q.Ref), lineage.ErrNotFound)
 }

@@ -46,9 +46,8 @@ func (s *Server) openRun(ctx context.Context, in *openInput) (*runOutput, error)
 		return nil, err
 	}
 	if n.RunID != "" {
-		id, err := uuid.Parse(n.RunID)
-		if err != nil || id.String() != n.RunID || id.Version() != 7 {
-			return nil, &lineage.Invalid{Field: "run_id", Problem: fmt.Sprintf("%q is not a lower-case UUIDv7", n.RunID)}
+		if err := checkRunID(n.RunID); err != nil {
+			return nil, err
 		}
 	}
 	if who.Role == RoleRecorder {
@@ -58,6 +57,15 @@ func (s *Server) openRun(ctx context.Context, in *openInput) (*runOutput, error)
 		return nil, &Problem{Status: http.StatusForbidden, Code: CodeForbidden, Detail: "only a recorder opens a run for a Jenkins build; leave build out, and the daemon starts one"}
 	}
 	return s.start(ctx, who, n)
+}
+
+// checkRunID: the id of a run is that of its image, and sorts by time.
+func checkRunID(text string) error {
+	id, err := uuid.Parse(text)
+	if err != nil || id.String() != text || id.Version() != 7 {
+		return &lineage.Invalid{Field: "run_id", Problem: fmt.Sprintf("%q is not a lower-case UUIDv7", text)}
+	}
+	return nil
 }
 
 // start opens a run that the daemon takes to Jenkins.

@@ -11,6 +11,7 @@ import (
 
 // RetryOptions say where a retry starts.
 type RetryOptions struct {
+	RunID  string `json:"run_id,omitempty" maxLength:"36" doc:"a UUIDv7 for the new run, so that the request may be repeated"`
 	From   string `json:"from,omitempty" enum:"build,test,publish,release" doc:"first stage; absent: the one that the run ended in"`
 	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"why, for the record"`
 }
@@ -25,16 +26,22 @@ func (s *Server) retryRun(ctx context.Context, in *retryInput) (*runOutput, erro
 	if err != nil {
 		return nil, err
 	}
+	o := RetryOptions{}
+	if in.Body != nil {
+		o = *in.Body
+	}
+	if o.RunID == "" {
+		o.RunID = newID()
+	} else if made, err := s.retried(ctx, o.RunID, old); made != nil || err != nil {
+		return made, err
+	}
 	if !old.Final() {
 		return nil, &lineage.Conflict{ID: old.ID, Problem: "is " + old.State + "; cancel it first, or wait for its end"}
 	}
 	if old.Project == "" || old.Commit == "" {
 		return nil, &lineage.Conflict{ID: old.ID, Problem: "has no project or no commit that Jenkins could build; retry it where it was started"}
 	}
-	run := lineage.Run{ID: newID(), Image: old.Image, Project: old.Project, Ref: fullRef(old.Ref), Commit: old.Commit, Folder: old.Folder, RetryOf: old.ID, State: lineage.RunReceived}
-	if in.Body != nil {
-		run.From, run.Reason = in.Body.From, in.Body.Reason
-	}
+	run := lineage.Run{ID: o.RunID, Image: old.Image, Project: old.Project, Ref: fullRef(old.Ref), Commit: old.Commit, Folder: old.Folder, RetryOf: old.ID, From: o.From, Reason: o.Reason, State: lineage.RunReceived}
 	if err := s.retryWhere(ctx, &run, old); err != nil {
 		return nil, err
 	}
@@ -49,6 +56,23 @@ func (s *Server) retryRun(ctx context.Context, in *retryInput) (*runOutput, erro
 		return nil, err
 	}
 	return s.detail(run, http.StatusCreated)
+}
+
+// retried answers a request that was repeated.
+func (s *Server) retried(ctx context.Context, id string, old lineage.Run) (*runOutput, error) {
+	if err := checkRunID(id); err != nil {
+		return nil, err
+	}
+	run, err := s.ownRun(ctx, id)
+	switch {
+	case errors.Is(err, lineage.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case run.RetryOf != old.ID:
+		return nil, &lineage.Conflict{ID: id, Problem: "is not a retry of run " + old.ID}
+	}
+	return s.detail(run, http.StatusOK)
 }
 
 // retryWhere finds the folder of the definition for what was not opened by a

@@ -97,9 +97,10 @@ func (s *Server) registerRuns() {
 	}, s.cancelRun)
 	handle(s, operation{
 		method: http.MethodPost, path: "/api/v1/runs/{id}/retry", id: "retry-run", need: maySteer, body: true,
-		status: http.StatusCreated, problems: []int{409},
+		status: http.StatusCreated, also: []int{http.StatusOK}, problems: []int{409},
 		summary: "open the next attempt of a run that has ended",
-		text:    "It starts with the stage that the run ended in, on the stored image, or with the one that `from` names.",
+		text: "It starts with the stage that the run ended in, on the stored image, or with the one that `from` names. " +
+			"Repeating it with the same `run_id` gives the run that it has opened (200).",
 	}, s.retryRun)
 	handle(s, operation{
 		method: http.MethodGet, path: "/api/v1/runs/{id}/log", id: "run-log", need: mayRead,

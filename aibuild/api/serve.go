@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
@@ -91,8 +92,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // isAPI says whether an address is behind tokens, whatever is there.
 func isAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, "/api/") }
 
-// isClean says whether the mux would take a path as it is.
-func isClean(p string) bool { return p == "/" || path.Clean(p) == strings.TrimSuffix(p, "/") }
+// isClean says whether the mux would take an address as it is. It reads it
+// escaped, so that a name may have slashes in it.
+func isClean(u *url.URL) bool {
+	p := u.EscapedPath()
+	return p == "/" || path.Clean(p) == strings.TrimSuffix(p, "/")
+}
 
 func setHeaders(h http.Header, id string, api bool) {
 	h.Set("X-Request-Id", id)
@@ -131,7 +136,7 @@ func (s *Server) serveAPI(a *answer, r *http.Request) (route string) {
 	r = r.WithContext(context.WithValue(r.Context(), keyToken, token))
 	_, route = s.guard.Handler(r)
 	need, known := s.rights[route]
-	if !known || !isClean(r.URL.Path) {
+	if !known {
 		return s.dispatch(s.guard, a, r)
 	}
 	if err := need.allows(token.Role); err != nil {
@@ -143,8 +148,7 @@ func (s *Server) serveAPI(a *answer, r *http.Request) (route string) {
 		s.refuse(a, r, err)
 		return route
 	}
-	s.guard.ServeHTTP(a, r)
-	return route
+	return s.dispatch(s.guard, a, r)
 }
 
 // checkBody refuses what is not JSON before it is read.
@@ -171,12 +175,14 @@ func checkBody(r *http.Request, wanted bool) error {
 // dispatch serves what the mux knows, and tells the rest as problems.
 func (s *Server) dispatch(mux *http.ServeMux, a *answer, r *http.Request) (route string) {
 	h, route := mux.Handler(r)
-	if route != "" && isClean(r.URL.Path) {
+	if route != "" && isClean(r.URL) {
 		mux.ServeHTTP(a, r)
 		return route
 	}
 	probe := probe{header: http.Header{}}
-	h.ServeHTTP(&probe, r)
+	if route == "" { // h is the mux's own, which only says what is wrong
+		h.ServeHTTP(&probe, r)
+	}
 	if probe.status != http.StatusMethodNotAllowed {
 		s.refuse(a, r, &Problem{Code: CodeNotFound, Detail: "there is nothing at this address; see /docs"})
 		return ""
