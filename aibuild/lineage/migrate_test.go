@@ -119,8 +119,9 @@ func put(t *testing.T, s *Store, version int, text string) {
 // mortal is a network on which this process dies after so many packets to the
 // server: the packet arrives, its answer does not.
 type mortal struct {
-	left atomic.Int64
-	dead atomic.Bool
+	left  atomic.Int64
+	dead  atomic.Bool
+	heals bool // only the connection breaks, once
 }
 
 var errDead = errors.New("process is dead")
@@ -141,8 +142,9 @@ type mortalConn struct {
 
 func (c *mortalConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	if c.m.left.Add(-1) <= 0 {
-		c.m.dead.Store(true)
+	left := c.m.left.Add(-1)
+	if left == 0 || left < 0 && !c.m.heals {
+		c.m.dead.Store(!c.m.heals)
 		c.once.Do(func() { _ = c.Conn.Close() })
 		return n, errDead
 	}
