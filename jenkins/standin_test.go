@@ -425,3 +425,28 @@ func TestStandInRefusals(t *testing.T) {
 		}
 	})
 }
+
+// TestStandInUndeclared: a run id that the job does not declare is dropped without a word, and two runs become one
+// item that belongs to neither. Before a start only Job tells.
+func TestStandInUndeclared(t *testing.T) {
+	inBothVersions(t, jenkinstest.Options{Executors: -1}, gated("/never", jenkinstest.Freestyle), func(t *testing.T, server *jenkinstest.Server, client jenkins.Client) {
+		for _, declared := range [][]string{{"AIBUILD_RUN_ID", "AIBUILD_REF", "AIBUILD_FROM"}, {"AIBUILD_REF", "AIBUILD_FROM"}} {
+			if job, err := client.Job(t.Context(), standInJob); err != nil || !slices.Equal(job.Parameters, declared) {
+				t.Errorf("Job = %+v, %v; want parameters %q", job, err, declared)
+			}
+			if err := server.DropParameters(standInJob, "AIBUILD_RUN_ID"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		first, second := startRun(t, client, "r1"), startRun(t, client, "r2")
+		item, err := client.Queued(t.Context(), first.QueueID)
+		if _, kept := item.Params["AIBUILD_RUN_ID"]; err != nil || kept || item.Params["AIBUILD_FROM"] != "test" {
+			t.Errorf("item %+v, %v", item, err)
+		}
+		if second.QueueID != first.QueueID || second.Folded == strings.HasSuffix(t.Name(), "2.300") {
+			t.Errorf("started %+v, then %+v", first, second)
+		}
+		_, err = client.FindByRunID(t.Context(), standInJob, "r1")
+		checkError(t, err, jenkins.ErrNotFound, 200, "does not declare AIBUILD_RUN_ID")
+	})
+}
