@@ -370,3 +370,25 @@ func TestWaitingForALock(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The daemon's HTTP server gives clients little time to send; that is no limit
+// to how long they may wait for a lock.
+func TestWaitOutlastsReadTimeout(t *testing.T) {
+	l := newLab(t, nil)
+	server := httptest.NewUnstartedServer(l.api.Handler())
+	server.Config.ReadTimeout = 300 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	c := &Client{URL: server.URL, Token: l.token(RoleAdmin)}
+	defer c.Close()
+	unlock, err := c.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Lock(t.Context(), "tiny", 1500*time.Millisecond); !isA[*lineage.Locked](err) {
+		t.Errorf("waited = %v, want *Locked", err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+}
