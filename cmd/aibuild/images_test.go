@@ -45,7 +45,8 @@ func copyTree(t *testing.T, from, to string) {
 }
 
 // quickTemplate copies a disk without booting it: a real Packer build of three
-// seconds. The guest of the build is a boot sector that switches itself off.
+// seconds. The guest of the build is a boot sector that switches itself off; on a
+// busy machine the firmware may fail to read the floppy, and tries again.
 const quickTemplate = `{
   "variables": {"iso_url": "", "iso_checksum": "", "output_directory": "", "vm_name": "", "accelerator": "tcg"},
   "builders": [{
@@ -54,7 +55,7 @@ const quickTemplate = `{
     "skip_resize_disk": true, "skip_compaction": true, "format": "qcow2", "disk_interface": "virtio",
     "headless": true, "disable_vnc": true, "memory": 64, "net_device": "virtio-net",
     "communicator": "none", "boot_wait": "0s", "shutdown_timeout": "2m",
-    "qemuargs": [["-boot", "a"], ["-fda", "{{template_dir}}/off.img"]],
+    "qemuargs": [["-boot", "order=a,strict=on,reboot-timeout=500"], ["-global", "isa-fdc.bootindexA=0"], ["-fda", "{{template_dir}}/off.img"]],
     "output_directory": "{{user %[1]soutput_directory%[1]s}}", "vm_name": "{{user %[1]svm_name%[1]s}}"
   }]
 }
