@@ -62,15 +62,14 @@ type Dispatcher struct {
 
 // DispatchStats counts what a Dispatcher has done.
 type DispatchStats struct {
-	Active     bool
-	Passes     int64
-	PassTime   time.Duration // of the last pass
-	Failures   int64         // passes that ended with an error
-	Triggers   int64         // builds that Jenkins was asked to start
-	Statuses   int64         // told to GitLab
-	Paused     []string      // images that are not rebuilt by schedule after failures in a row
-	LastError  string
-	LastPassAt time.Time
+	Active    bool
+	Passes    int64
+	PassTime  time.Duration // of the last pass
+	Failures  int64         // passes that ended with an error
+	Triggers  int64         // builds that Jenkins was asked to start
+	Statuses  int64         // told to GitLab
+	Paused    []string      // images that are not rebuilt by schedule after failures in a row
+	LastError string
 }
 
 // Stats is safe to call at any time.
@@ -197,7 +196,7 @@ func (d *Dispatcher) Pass(ctx context.Context) (moved int, err error) {
 	}
 	d.mu.Lock()
 	d.stats.Passes++
-	d.stats.PassTime, d.stats.LastPassAt = time.Since(began), time.Now().UTC()
+	d.stats.PassTime = time.Since(began)
 	d.mu.Unlock()
 	return moved, errors.Join(errs...)
 }

@@ -43,8 +43,8 @@ const (
 	damagedEnd = ".damaged"
 )
 
-// ErrSpoolFull says that the quota is reached.
-var ErrSpoolFull = errors.New("the spool of deliveries has reached its quota")
+// errSpoolFull says that the quota is reached.
+var errSpoolFull = errors.New("the spool of deliveries has reached its quota")
 
 // OpenSpool makes the folder if it is not there. Quota is in bytes.
 func OpenSpool(dir string, quota int64) (*Spool, error) {
@@ -97,7 +97,7 @@ func (s *Spool) Add(e lineage.HookEvent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bytes+int64(len(data)) > s.quota {
-		return fmt.Errorf("%w of %d bytes", ErrSpoolFull, s.quota)
+		return fmt.Errorf("%w of %d bytes", errSpoolFull, s.quota)
 	}
 	s.last = max(s.last+1, time.Now().UnixNano()) // also after a restart with a clock that went back
 	name := fmt.Sprintf("%020d%s", s.last, spoolEnd)

@@ -87,6 +87,19 @@ func (w *world) runsList(c *cli.Context) error {
 	})
 }
 
+// oneRun is the run that the only argument names.
+func (w *world) oneRun(c *cli.Context) (*lineage.Store, lineage.Run, error) {
+	if err := args(c, "RUN"); err != nil {
+		return nil, lineage.Run{}, err
+	}
+	store, err := w.reading(c)
+	if err != nil {
+		return nil, lineage.Run{}, err
+	}
+	run, err := store.Run(c.Context, c.Args().First())
+	return store, run, err
+}
+
 // shownRun is a run with its path.
 type shownRun struct {
 	lineage.Run
@@ -94,14 +107,7 @@ type shownRun struct {
 }
 
 func (w *world) runsShow(c *cli.Context) error {
-	if err := args(c, "RUN"); err != nil {
-		return err
-	}
-	store, err := w.reading(c)
-	if err != nil {
-		return err
-	}
-	run, err := store.Run(c.Context, c.Args().First())
+	store, run, err := w.oneRun(c)
 	if err != nil {
 		return err
 	}
@@ -145,14 +151,7 @@ func printRun(t io.Writer, r shownRun) error {
 }
 
 func (w *world) runsLog(c *cli.Context) error {
-	if err := args(c, "RUN"); err != nil {
-		return err
-	}
-	store, err := w.reading(c)
-	if err != nil {
-		return err
-	}
-	run, err := store.Run(c.Context, c.Args().First())
+	_, run, err := w.oneRun(c)
 	if err != nil {
 		return err
 	}
@@ -241,14 +240,7 @@ func (w *world) runsCancel(c *cli.Context) error {
 }
 
 func (w *world) runsRetry(c *cli.Context) error {
-	if err := args(c, "RUN"); err != nil {
-		return err
-	}
-	store, err := w.reading(c)
-	if err != nil {
-		return err
-	}
-	run, err := store.Run(c.Context, c.Args().First())
+	store, run, err := w.oneRun(c)
 	if err != nil {
 		return err
 	}

@@ -285,6 +285,7 @@ func (s *service) stats() []api.Stat {
 		{Name: "aibuild_spool_deliveries", Help: "Deliveries on disk, as the database is away.", Value: float64(spooled.Events)},
 		{Name: "aibuild_spool_bytes", Help: "Bytes of the spool.", Value: float64(spooled.Bytes)},
 	}
+	list = append(list, api.Stat{Name: "aibuild_hooks_seconds_total", Help: "Time spent on all deliveries.", Counter: true, Value: s.handler.Stats().Busy.Seconds()})
 	for answer, n := range s.handler.Stats().Answers {
 		list = append(list, api.Stat{Name: "aibuild_hooks_total", Help: "Deliveries by what became of them.", Counter: true, Labels: map[string]string{"answer": answer}, Value: float64(n)})
 	}
