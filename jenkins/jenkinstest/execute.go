@@ -66,11 +66,20 @@ func (s *Server) free(b *build) {
 	}
 }
 
+// has says whether a build was not deleted meanwhile, and its folder with it.
+func (s *Server) has(b *build) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return b.item.build(b.number) == b
+}
+
 // run takes a build from its first line of log to its end.
 func (s *Server) run(ctx context.Context, b *build) {
 	log, err := newLog(b.logFile())
 	if err != nil {
-		s.problem("open the log", err)
+		if s.has(b) {
+			s.problem("open the log", err)
+		}
 		s.finish(b, "FAILURE", nil)
 		return
 	}
