@@ -137,7 +137,7 @@ func (c *chunk) fill(ctx context.Context, file *os.File, free chan []byte) error
 	select {
 	case buffer := <-free:
 		if buffer == nil {
-			buffer = make([]byte, chunkSize)
+			buffer = newBuffer()
 		}
 		c.data = buffer[:len(c.data)]
 	case <-ctx.Done():

@@ -33,21 +33,21 @@ type output struct {
 	io.Closer
 	truncate func(int64) error
 	sync     func() error
-	local    *os.File // nil on SFTP
+	local    *direct // nil on SFTP
 }
 
-// writeChunk writes data and leaves holes out. Written data is started on its way to the disk at once, so that the
-// sync at the end has little to wait for.
-func (o *output) writeChunk(c *chunk) error {
-	if c.hole {
+// writeChunk writes data and leaves holes out.
+func (o *output) writeChunk(c *chunk) (err error) {
+	switch {
+	case c.hole:
 		return nil
+	case o.local != nil:
+		err = o.local.writeAt(c.data, c.offset)
+	default:
+		_, err = o.WriteAt(c.data, c.offset)
 	}
-	if _, err := o.WriteAt(c.data, c.offset); err != nil {
+	if err != nil {
 		return fmt.Errorf("write: %w", err)
-	}
-	if o.local != nil {
-		// A hint: the sync that counts comes later and reports what is wrong.
-		_ = unix.SyncFileRange(int(o.local.Fd()), c.offset, int64(len(c.data)), unix.SYNC_FILE_RANGE_WRITE)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (t *tree) create(name string) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &output{f, f, f.Truncate, f.Sync, f}, nil
+	return &output{f, f, f.Truncate, f.Sync, &direct{file: f}}, nil
 }
 
 // finish gives the file its size, syncs, closes it and makes it readable for the web server.
