@@ -96,7 +96,7 @@ func startStack() *stack {
 	if s.err = s.run("up", "--only", "clouds", "--clusters", alpha+","+beta, "--glance-endpoint", beta+"="+s.proxy.server.URL); s.err != nil {
 		return s
 	}
-	s.err = s.proxy.aim(s)
+	s.err = s.proxy.aim(s, beta)
 	return s
 }
 
@@ -165,8 +165,8 @@ func newProxy() *proxy {
 	return p
 }
 
-func (p *proxy) aim(s *stack) error {
-	target, err := s.glanceURL(beta)
+func (p *proxy) aim(s *stack, cluster string) error {
+	target, err := s.glanceURL(cluster)
 	if err != nil {
 		return err
 	}
