@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,6 +20,7 @@ type Job struct {
 	Parameters []string // the names that it declares; Jenkins drops the values of all others
 	InQueue    bool     // at least one build of it waits
 	Color      string   // the last build's outcome, like "blue", "red", "notbuilt_anime"
+	Label      string   // of the agents that may build it; empty: any, or a Pipeline, whose Jenkinsfile says it
 }
 
 // Job reads a job. A Pipeline whose Jenkinsfile declares the parameters has none before its first build.
@@ -27,7 +29,7 @@ func (c Client) Job(ctx context.Context, path string) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	job := Job{Path: path, URL: c.base() + raw.at, Buildable: raw.Buildable, InQueue: raw.InQueue, Color: raw.Color,
+	job := Job{Path: path, URL: c.base() + raw.at, Buildable: raw.Buildable, InQueue: raw.InQueue, Color: raw.Color, Label: raw.LabelExpression,
 		Disabled: raw.Disabled || strings.HasPrefix(raw.Color, "disabled")} // pipelines have only the colour
 	for declared := range raw.declared() {
 		job.Parameters = append(job.Parameters, declared.Name)
@@ -39,7 +41,7 @@ type rawJob struct {
 	at string
 
 	Buildable, Disabled, InQueue bool
-	Color                        string
+	Color, LabelExpression       string
 	Property                     []struct{ ParameterDefinitions []definition }
 }
 
@@ -67,7 +69,7 @@ func (c Client) readJob(ctx context.Context, path string) (rawJob, http.Header, 
 	if err != nil {
 		return rawJob{}, nil, err
 	}
-	r := reading(op, at, "buildable,disabled,inQueue,color,property[parameterDefinitions[name,choices]]")
+	r := reading(op, at, "buildable,disabled,inQueue,color,labelExpression,property[parameterDefinitions[name,choices]]")
 	r.missing = jobHint
 	raw := rawJob{at: at}
 	header, err := c.read(ctx, r, &raw)
@@ -96,6 +98,37 @@ func (c Client) MayStart(ctx context.Context, path string) (known bool, err erro
 		return true, nil
 	}
 	return true, c.refusal(ctx, r, got)
+}
+
+// MayCancel asks whether the user may stop builds of a job, and take them out of the queue: an ErrForbidden names the
+// missing permission. Only a build that has ended can be asked without doing anything, and only one of a Pipeline: where
+// there is none among the newest, known is false.
+func (c Client) MayCancel(ctx context.Context, path string) (known bool, err error) {
+	const op = "ask whether builds may be stopped"
+	builds, err := c.Builds(ctx, path, 20)
+	if err != nil {
+		return false, err
+	}
+	ended := slices.IndexFunc(builds, func(b Build) bool { return !b.Building })
+	if ended < 0 {
+		return false, nil
+	}
+	at, err := c.buildPath(op, path, builds[ended].Number)
+	if err != nil {
+		return false, err
+	}
+	// Of all that ends a build, this alone looks at the permission before it looks whether there is anything to end.
+	r := request{op: op, method: http.MethodPost, path: at + "term"}
+	got, err := c.send(ctx, r)
+	switch {
+	case err != nil:
+		return false, err
+	case got.status == http.StatusNotFound: // no Pipeline
+		return false, nil
+	case got.status == http.StatusNoContent, redirected(got, at), got.status == http.StatusOK && got.header.Get("X-Jenkins") != "":
+		return true, nil
+	}
+	return got.status == http.StatusForbidden, c.refusal(ctx, r, got)
 }
 
 // atLeast compares versions like 2.469 and 2.541.3; false for one that it cannot read.

@@ -19,8 +19,8 @@ func TestJob(t *testing.T) {
 		want       jenkins.Job
 	}{
 		{"pipeline", jobBody, jenkins.Job{Buildable: true, InQueue: true, Color: "red_anime", Parameters: []string{"AIBUILD_RUN_ID", "AIBUILD_FROM"}}},
-		{"disabled freestyle", `{"_class":"hudson.model.FreeStyleProject","buildable":false,"disabled":true,"color":"disabled","property":[]}`,
-			jenkins.Job{Disabled: true, Color: "disabled"}},
+		{"disabled freestyle", `{"_class":"hudson.model.FreeStyleProject","buildable":false,"disabled":true,"color":"disabled","labelExpression":"kvm && big","property":[]}`,
+			jenkins.Job{Disabled: true, Color: "disabled", Label: "kvm && big"}},
 		{"disabled pipeline", `{"_class":"org.jenkinsci.plugins.workflow.job.WorkflowJob","buildable":false,"color":"disabled_anime"}`,
 			jenkins.Job{Disabled: true, Color: "disabled_anime"}},
 		{"folder", `{"_class":"com.cloudbees.hudson.plugins.folder.Folder"}`, jenkins.Job{}},
@@ -33,7 +33,7 @@ func TestJob(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 				t.Errorf("Job: %v (-want +got):\n%s", err, diff)
 			}
-			if tree := treeOf(t, f.asked()[0]); tree != "buildable,disabled,inQueue,color,property[parameterDefinitions[name,choices]]" {
+			if tree := treeOf(t, f.asked()[0]); tree != "buildable,disabled,inQueue,color,labelExpression,property[parameterDefinitions[name,choices]]" {
 				t.Errorf("tree %q", tree)
 			}
 		})
@@ -53,7 +53,7 @@ func TestMayStart(t *testing.T) {
 	}{
 		{"may", "2.541.3", htmlReply(405, "<html>").with("Allow", "POST"), true, nil, ""},
 		{"just new enough", "2.469", htmlReply(405, "<html>"), true, nil, ""},
-		{"may not", "3.0", lacks, true, jenkins.ErrForbidden, "aibuild lacks hudson.model.Item.Build"},
+		{"may not", "3.0", lacks, true, jenkins.ErrForbidden, "aibuild lacks hudson.model.Item.Build; ask an administrator of jenkins for the permission Job/Build"},
 		{"before 2.469", "2.462.3", lacks, false, nil, ""},
 		{"before 2.469, long", "1.651.3", lacks, false, nil, ""},
 		{"no version", "2.x-SNAPSHOT", lacks, false, nil, ""},
@@ -80,6 +80,40 @@ func TestMayStart(t *testing.T) {
 	}
 	_, err := fakeJenkins(t, nil).client().MayStart(t.Context(), "app")
 	checkError(t, err, jenkins.ErrNotFound, 404, "Job/Read")
+}
+
+func TestMayCancel(t *testing.T) {
+	const running, ended = `{"number":8,"building":true}`, `{"number":7,"building":false,"result":"SUCCESS"}`
+	lacks := htmlReply(403, "").with("X-You-Are-Authenticated-As", user).with("X-Required-Permission", "hudson.model.Item.Cancel")
+	tests := []struct {
+		name, builds string
+		answer       reply
+		known        bool
+		reason       error
+		says         string
+	}{
+		{"may", running + "," + ended, htmlReply(302, "").with("Location", "https://ci.example.org/ci/job/app/7/"), true, nil, ""},
+		{"old plugin", ended, jenkinsReply(200, ""), true, nil, ""},
+		{"may not", ended, lacks, true, jenkins.ErrForbidden, "for the permission Job/Cancel"},
+		{"no pipeline", ended, htmlReply(404, ""), false, nil, ""},
+		{"nothing has ended", running, lacks, false, nil, ""},
+		{"login", ended, htmlReply(302, "").with("Location", "https://sso.example.org/login"), false, jenkins.ErrProtocol, "redirects to"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := fakeJenkins(t, map[string]reply{
+				"GET /ci/job/app/api/json": jenkinsReply(200, `{"builds":[`+test.builds+`]}`),
+				"POST /ci/job/app/7/term":  test.answer,
+			})
+			known, err := f.client().MayCancel(t.Context(), "app")
+			if known != test.known || (err == nil) != (test.reason == nil) {
+				t.Errorf("MayCancel = %v, %v; want %v", known, err, test.known)
+			}
+			if test.reason != nil {
+				checkError(t, err, test.reason, test.answer.status, test.says)
+			}
+		})
+	}
 }
 
 func TestLabel(t *testing.T) {

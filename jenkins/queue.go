@@ -74,7 +74,7 @@ func (c Client) Cancel(ctx context.Context, id int64) error {
 		return nil
 	case got.status == http.StatusUnprocessableEntity:
 		return &Error{Op: r.op, URL: c.base(), Status: got.status, Reason: ErrForbidden,
-			Detail: "the user lacks Job/Cancel", Hint: "ask an administrator of jenkins for that permission"}
+			Detail: "the user lacks Job/Cancel", Hint: "ask an administrator of jenkins for the permission Job/Cancel"}
 	case got.status == http.StatusInternalServerError:
 		return c.tooLate(ctx, r, id, c.refusal(ctx, r, got))
 	}

@@ -59,12 +59,26 @@ func (c Client) forbidden(failed *Error, got answer) {
 	switch {
 	case permission != "":
 		failed.Detail = c.redact(fmt.Sprintf("%s lacks %s", who, permission))
-		failed.Hint = "ask an administrator of jenkins for that permission"
+		failed.Hint = "ask an administrator of jenkins for the permission " + permissionName(permission)
 	case strings.Contains(got.body, "No valid crumb"):
 		failed.Hint = "give an api token, not the password: only tokens need no crumb"
 	default:
 		failed.Hint = "ask an administrator of jenkins for the permission, and see that no proxy refuses the request"
 	}
+}
+
+// permissionName is a permission as Jenkins' pages call it: their ids, as hudson.model.Item.Build, say Item for Job and
+// Hudson for Overall.
+func permissionName(id string) string {
+	parts := strings.Split(id, ".")
+	if len(parts) < 2 {
+		return id
+	}
+	group, name := parts[len(parts)-2], parts[len(parts)-1]
+	if word := map[string]string{"Item": "Job", "Hudson": "Overall", "Jenkins": "Overall"}[group]; word != "" {
+		group = word
+	}
+	return group + "/" + name
 }
 
 func (c Client) tokenHint() string {

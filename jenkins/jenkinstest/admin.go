@@ -128,7 +128,7 @@ func (s *Server) remove(it *item) {
 		}
 		s.cancelOf(job, true)
 		for _, b := range job.builds {
-			b.interrupt("ABORTED", nil)
+			b.interrupt("ABORTED")
 		}
 		job.builds = nil
 	})
@@ -136,7 +136,7 @@ func (s *Server) remove(it *item) {
 
 // deleteBuild removes one build; a running one is ended first.
 func (s *Server) deleteBuild(b *build) {
-	b.interrupt("ABORTED", nil)
+	b.interrupt("ABORTED")
 	for i, other := range b.item.builds {
 		if other == b {
 			b.item.builds = append(b.item.builds[:i:i], b.item.builds[i+1:]...)

@@ -51,7 +51,7 @@ func (b *build) running() bool    { return b.stage == building }
 func (b *build) logUpdated() bool { return b.stage != complete }
 
 // interrupt orders the end of a build that runs; the first order counts.
-func (b *build) interrupt(result string, by []cause) { b.interruptHow(result, by, false) }
+func (b *build) interrupt(result string) { b.interruptHow(result, nil, false) }
 
 func (b *build) interruptHow(result string, by []cause, hard bool) {
 	if b.stage == building && b.abort == nil {

@@ -114,7 +114,7 @@ func (it *item) estimate() time.Duration {
 			others = append(others, b)
 		}
 	}
-	all := append(chosen, others...)
+	all := slices.Concat(chosen, others)
 	all = all[:min(len(all), 3)]
 	var total time.Duration
 	for _, b := range all {

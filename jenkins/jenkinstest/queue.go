@@ -145,7 +145,7 @@ func (s *Server) isBlocked(e *entry, p pass) bool {
 	if last := it.lastBuild(); !it.job.Concurrent && it.active > 0 && last != nil {
 		if it.job.AbortPrevious && it.job.kind() == Pipeline {
 			for _, b := range it.builds {
-				b.interrupt("NOT_BUILT", nil)
+				b.interrupt("NOT_BUILT")
 			}
 		}
 		e.by, e.why = last, ""
@@ -231,7 +231,7 @@ func (s *Server) cancel(e *entry) bool {
 	}
 	s.leave(e, nil)
 	if e.step != nil {
-		e.step.interrupt("ABORTED", nil)
+		e.step.interrupt("ABORTED")
 	}
 	s.maintain()
 	return true

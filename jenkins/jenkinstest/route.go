@@ -210,7 +210,9 @@ func (x *exchange) routeBuild(b *build, rest []string) answer {
 		return x.post(func() answer { return x.stopBuild(b, false) })
 	case "term", "kill":
 		if b.job.kind() == Pipeline {
-			return x.post(func() answer { return x.stopBuild(b, rest[0] == "kill") })
+			return x.post(func() answer { // unlike stop, these look at the permission first
+				return x.need(ItemCancel, b.item, func() answer { return x.stopBuild(b, rest[0] == "kill") })
+			})
 		}
 	case "doDelete":
 		return x.post(func() answer {

@@ -179,7 +179,7 @@ func (s *Server) Close() error {
 	}
 	s.root.walk(func(it *item) {
 		for _, b := range it.builds {
-			b.interrupt("ABORTED", nil)
+			b.interrupt("ABORTED")
 		}
 	})
 	s.mu.Unlock()

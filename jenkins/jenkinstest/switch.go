@@ -129,7 +129,7 @@ func (s *Server) goDown() {
 	s.root.walk(func(it *item) {
 		for _, b := range it.builds {
 			if b.job.kind() == Freestyle {
-				b.interrupt("ABORTED", nil)
+				b.interrupt("ABORTED")
 			}
 		}
 	})
