@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -229,7 +230,7 @@ func (b *building) compareDefinition(ctx context.Context) error {
 // finish makes the manifest, when the digests are known.
 func (b *building) finish(sums publish.Sums) (map[string][]byte, error) {
 	record := b.record(sums)
-	records := append(b.run.records, record)
+	records := slices.Concat(b.run.records, []lineage.Record{record})
 	if err := b.p.stamp(records); err != nil {
 		return nil, err
 	}

@@ -132,8 +132,7 @@ func fail(stage string, err error, retry string) *Error {
 // judge decides whose fault an error is. The order matters: a cancelled build
 // is a cancelled build whatever it broke.
 func judge(err error) verdict {
-	switch {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		return verdict{blame: lineage.BlameCancelled, code: CodeCancelled}
 	}
 	for _, ask := range []func(error) (verdict, bool){judgePacker, judgeTest, judgeInput, judgeGate, judgeCloud} {
@@ -224,13 +223,14 @@ func judgeGate(err error) (verdict, bool) {
 	var gate *Refused
 	var policy *definition.Refused
 	var taken *lineage.Taken
+	var conflict *lineage.Conflict
 	var missing *NotFound
 	var ambiguous *lineage.Ambiguous
 	var invalid *lineage.Invalid
 	switch {
 	case errors.As(err, &gate):
 		return verdict{blame: lineage.BlameRule, code: CodeRefused, hint: gate.Next}, true
-	case errors.As(err, &policy), errors.As(err, &taken):
+	case errors.As(err, &policy), errors.As(err, &taken), errors.As(err, &conflict):
 		return verdict{blame: lineage.BlameRule, code: CodeRefused}, true
 	case errors.As(err, &missing):
 		return verdict{blame: lineage.BlameUser, code: CodeNotFound, hint: missing.Hint}, true

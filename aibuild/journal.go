@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/aibuild/publish"
 )
@@ -90,7 +91,9 @@ func refused(err error) bool {
 	var conflict *lineage.Conflict
 	var taken *lineage.Taken
 	var invalid *lineage.Invalid
-	return errors.As(err, &conflict) || errors.As(err, &taken) || errors.As(err, &invalid)
+	var rule *definition.Refused
+	var gate *Refused
+	return errors.As(err, &conflict) || errors.As(err, &taken) || errors.As(err, &invalid) || errors.As(err, &rule) || errors.As(err, &gate)
 }
 
 // forget takes records out of the story.
@@ -141,7 +144,7 @@ func (p *Pipeline) recordRun(ctx context.Context, records ...lineage.Record) err
 	if err != nil {
 		return err
 	}
-	due := append(earlier.Records, records...)
+	due := slices.Concat(earlier.Records, records)
 	sent, err := p.send(context.WithoutCancel(ctx), id, due)
 	if err != nil {
 		return err

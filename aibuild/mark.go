@@ -35,7 +35,7 @@ func (p *Pipeline) Restore(ctx context.Context, ref, reason string) (*Image, err
 		}
 		if clusters := img.clusters(); len(clusters) > 0 {
 			k := &keeper{p: p, img: img, ctx: ctx, verb: lineage.VerbRestored, reason: short(reason)}
-			r := p.releaser(ctx, img)
+			r := p.releaser(img)
 			r.OnState = k.state
 			_, err := r.Restore(ctx, img.UUID, clusters)
 			if err := errors.Join(err, k.finish()); err != nil {
@@ -103,7 +103,7 @@ func (p *Pipeline) revokeInClouds(ctx context.Context, img *Image, reason string
 		return err
 	}
 	k := &keeper{p: p, img: img, ctx: ctx, verb: lineage.VerbRevoked, reason: short(reason)}
-	r := p.releaser(ctx, img)
+	r := p.releaser(img)
 	r.OnState = k.state
 	var errs []error
 	for _, cluster := range clusters {

@@ -44,7 +44,7 @@ func (p *Pipeline) ReleasePlan(ctx context.Context, ref string, o ReleaseOptions
 	if err != nil {
 		return nil, fail(StageRelease, err, "")
 	}
-	steps, err := p.releaser(ctx, img).Plan(ctx, p.glanceImage(img), clusters)
+	steps, err := p.releaser(img).Plan(ctx, p.glanceImage(img), clusters)
 	if err != nil {
 		return steps, fail(StageRelease, err, "aibuild doctor")
 	}
@@ -66,7 +66,7 @@ func (p *Pipeline) release(ctx context.Context, img *Image, o ReleaseOptions) ([
 		return nil, err
 	}
 	k := &keeper{p: p, img: img, ctx: ctx, verb: lineage.VerbReleased}
-	releaser := p.releaser(ctx, img)
+	releaser := p.releaser(img)
 	releaser.OnState = k.state
 	targets, err := releaser.Release(ctx, p.glanceImage(img), clusters)
 	err = errors.Join(err, k.finish())
@@ -160,7 +160,7 @@ func (i *Image) clusters() []string {
 	return names
 }
 
-func (p *Pipeline) releaser(ctx context.Context, img *Image) glance.Releaser {
+func (p *Pipeline) releaser(img *Image) glance.Releaser {
 	return glance.Releaser{
 		CloudsFile: p.CloudsFile, Log: p.log().Named("glance"), Now: p.Now,
 		OnProgress: func(u glance.Progress) {
@@ -273,7 +273,7 @@ func (p *Pipeline) recordOther(ctx context.Context, name, uuid string, record li
 	if err != nil {
 		return err
 	}
-	due := append(earlier.Records, records...)
+	due := slices.Concat(earlier.Records, records)
 	sent, err := p.send(ctx, uuid, due)
 	if err != nil {
 		return err
@@ -305,7 +305,7 @@ func (p *Pipeline) retain(ctx context.Context, img *Image, clusters []string) er
 	if err != nil {
 		return err
 	}
-	deleted, err := p.releaser(ctx, img).Keep(ctx, glance.Retention{Name: img.Name, Keep: *img.Definition.Release.Keep, Held: held}, clusters)
+	deleted, err := p.releaser(img).Keep(ctx, glance.Retention{Name: img.Name, Keep: *img.Definition.Release.Keep, Held: held}, clusters)
 	for _, d := range deleted {
 		p.say(StageRelease, img, fmt.Sprintf("%s: %s %s: %s", d.Cluster, d.ImageUUID, d.GlanceID, d.Reason))
 		if !d.Deleted {

@@ -156,7 +156,7 @@ func (p *Pipeline) rollbackTo(ctx context.Context, to *Image, clusters []string,
 	}
 	p.say("rollback", to, fmt.Sprintf("back to %s in %s", to.Ref(), strings.Join(clusters, ", ")))
 	k := &keeper{p: p, img: to, ctx: ctx, verb: lineage.VerbRolled, reason: short(reason)}
-	releaser := p.releaser(ctx, to)
+	releaser := p.releaser(to)
 	releaser.OnState = k.state
 	targets, err := releaser.Rollback(ctx, p.glanceImage(to), clusters)
 	return targets, errors.Join(err, k.finish(), p.updateStory(ctx, to))

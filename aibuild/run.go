@@ -134,7 +134,7 @@ func (r *run) end(ctx context.Context, img *Image, stage string, err error) erro
 		final.Failure, final.Reason = &failed.Failure, short(failed.Err.Error())
 	}
 	record := lineage.Record{RunID: r.id, Verb: lineage.VerbEnded, Reason: final.Reason, Run: &final}
-	recErr := p.recordEnd(ctx, r, img, record)
+	recErr := p.recordEnd(ctx, img, record)
 	var conflict *lineage.Conflict
 	if errors.As(recErr, &conflict) {
 		recErr = nil // the run had ended before: its end stays as it is
@@ -151,7 +151,7 @@ func (r *run) end(ctx context.Context, img *Image, stage string, err error) erro
 	return nil
 }
 
-func (p *Pipeline) recordEnd(ctx context.Context, r *run, img *Image, record lineage.Record) error {
+func (p *Pipeline) recordEnd(ctx context.Context, img *Image, record lineage.Record) error {
 	if img == nil || len(img.Records) == 0 {
 		return p.recordRun(ctx, record)
 	}

@@ -77,7 +77,7 @@ func (s *Server) visible(ctx context.Context, q lineage.Query) ([]lineage.Image,
 	}
 	if errors.Is(err, lineage.ErrNotFound) && q.Ref != "" && q.Good {
 		// There may be one that is not good, which is for its project to know.
-		if any, anyErr := s.visible(ctx, lineage.Query{Ref: q.Ref}); len(any) == 0 && (anyErr == nil || errors.Is(anyErr, lineage.ErrNotFound)) {
+		if all, anyErr := s.visible(ctx, lineage.Query{Ref: q.Ref}); len(all) == 0 && (anyErr == nil || errors.Is(anyErr, lineage.ErrNotFound)) {
 			return nil, noImage(q)
 		}
 	}

@@ -47,7 +47,7 @@ func (s *Store) StatusSent(ctx context.Context, runID, state, sent string) error
 	if c.err != nil {
 		return c.err
 	}
-	return s.setStatus(ctx, "status sent", runID,
+	return s.setStatus(ctx, "status sent",
 		"UPDATE run SET status_sent = ?, status_tries = 0, status_error = '', status_next_at = NULL, status_due = IF(state = ?, 0, status_due) WHERE id = ?", sent, state, runID)
 }
 
@@ -59,12 +59,12 @@ func (s *Store) StatusFailed(ctx context.Context, runID, problem string, after t
 	if c.err != nil {
 		return c.err
 	}
-	return s.setStatus(ctx, "status failed", runID,
+	return s.setStatus(ctx, "status failed",
 		"UPDATE run SET status_tries = status_tries + 1, status_error = ?, status_next_at = NOW(6) + INTERVAL ? MICROSECOND, status_due = IF(?, status_due, 0) WHERE id = ?",
 		problem, micros(after), after > 0, runID)
 }
 
-func (s *Store) setStatus(ctx context.Context, op, runID, query string, args ...any) error {
+func (s *Store) setStatus(ctx context.Context, op, query string, args ...any) error {
 	if err := s.ready(ctx, op); err != nil {
 		return err
 	}

@@ -188,7 +188,7 @@ func (s *Store) diagnose(err error) error {
 	defer cancel()
 	var readOnly bool
 	if qerr := s.db.QueryRowContext(ctx, "SELECT @@global.read_only").Scan(&readOnly); qerr != nil {
-		return fmt.Errorf("%w (%v)", err, qerr)
+		return fmt.Errorf("%w (%w)", err, qerr)
 	}
 	if readOnly {
 		return fmt.Errorf("the server is read-only: %w", err)

@@ -251,7 +251,7 @@ func (r *run) close(f *Failed) *Failed {
 }
 
 // refused wraps what is wrong with the template.
-func refused(code string, err error) error {
+func refused(err error) error {
 	var p Problems
 	if !errors.As(err, &p) {
 		return err
@@ -261,5 +261,5 @@ func refused(code string, err error) error {
 	if len(lines) > 1 {
 		sentence = fmt.Sprintf("%s (and %d more)", sentence, len(lines)-1)
 	}
-	return &Failed{Code: code, Blame: BlameDefinition, Sentence: sentence, Lines: lines, Err: err}
+	return &Failed{Code: CodeTemplate, Blame: BlameDefinition, Sentence: sentence, Lines: lines, Err: err}
 }

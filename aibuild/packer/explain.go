@@ -46,7 +46,7 @@ func (r *run) judge(ctx context.Context, err error, end ending) *Failed {
 
 func cancelled(ctx context.Context, doing string) *Failed {
 	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != err {
+	if cause := context.Cause(ctx); !errors.Is(cause, err) {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return &Failed{

@@ -54,13 +54,13 @@ func (t Tool) prepare(ctx context.Context, job Job) (*run, error) {
 	r := &run{tool: t, job: job, version: version, secrets: masks(job.Secrets)}
 	dir, name := definitionFolder(job)
 	if r.tpl, err = ReadTemplate(os.DirFS(dir), name); err != nil {
-		return nil, refused(CodeTemplate, err)
+		return nil, refused(err)
 	}
 	if err := r.tpl.CheckVersion(version, job.Builder); err != nil {
-		return nil, refused(CodeTemplate, err)
+		return nil, refused(err)
 	}
 	if r.source, err = r.tpl.Source(job.Builder); err != nil {
-		return nil, refused(CodeTemplate, err)
+		return nil, refused(err)
 	}
 	if r.emu, err = t.emulator(r.tpl, r.source, job.Vars); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (r *run) equip(name string) error {
 	}
 	var err error
 	if r.values, err = r.tpl.assign(r.source, r.version, r.vars(), r.offer()); err != nil {
-		return refused(CodeTemplate, err)
+		return refused(err)
 	}
 	b, err := json.Marshal(r.values)
 	if err != nil {

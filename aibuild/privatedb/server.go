@@ -56,7 +56,7 @@ func (s site) await(ctx context.Context, keeper string) error {
 			return fmt.Errorf("the server does not start; %s", s.lastWords())
 		}
 		if perr := pause(ctx, 10*time.Millisecond); perr != nil {
-			return fmt.Errorf("the server does not answer (%v): %w; %s", err, perr, s.lastWords())
+			return fmt.Errorf("the server does not answer (%w): %w; %s", err, perr, s.lastWords())
 		}
 	}
 }

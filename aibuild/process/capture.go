@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -67,7 +68,7 @@ func (c *capture) Write(b []byte) (int, error) {
 		c.emit(b)
 		return n, nil
 	}
-	data := append(c.held, b...)
+	data := slices.Concat(c.held, b)
 	for _, s := range c.secrets {
 		data = bytes.ReplaceAll(data, []byte(s), []byte(mask))
 	}

@@ -9,9 +9,9 @@ import (
 // reorder puts flags before arguments, as the library stops reading flags at
 // the first argument, and global flags before the command. What follows -- is
 // left alone.
-func reorder(app *cli.App, argv []string) ([]string, error) {
+func reorder(app *cli.App, argv []string) []string {
 	if len(argv) == 0 {
-		return argv, nil
+		return argv
 	}
 	s := sorter{global: app.Flags, commands: app.Commands}
 	for i := 1; i < len(argv); i++ {
@@ -31,7 +31,7 @@ func reorder(app *cli.App, argv []string) ([]string, error) {
 	}
 	out := append([]string{argv[0]}, s.globals...)
 	out = append(append(out, s.path...), s.flags...)
-	return append(append(out, s.arguments...), s.rest...), nil
+	return append(append(out, s.arguments...), s.rest...)
 }
 
 type sorter struct {

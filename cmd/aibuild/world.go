@@ -43,10 +43,7 @@ func (w *world) main(args []string) int {
 	ctx, stop := w.catchSignals()
 	defer stop()
 	app := w.app()
-	ordered, err := reorder(app, args)
-	if err == nil {
-		err = app.RunContext(ctx, ordered)
-	}
+	err := app.RunContext(ctx, reorder(app, args))
 	if closeErr := w.close(); err == nil {
 		err = closeErr
 	}

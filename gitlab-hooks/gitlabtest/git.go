@@ -47,7 +47,7 @@ func (r repository) git(ctx context.Context, stdin io.Reader, args ...string) ([
 // missing turns git's refusal of a name into errNoObject; a git that could not run stays what it is.
 func missing(err error) error {
 	if failed, ok := errors.AsType[*process.Error](err); ok && failed.ExitCode > 0 && !failed.TimedOut {
-		return fmt.Errorf("%w: %s", errNoObject, failed)
+		return fmt.Errorf("%w: %w", errNoObject, failed)
 	}
 	return err
 }

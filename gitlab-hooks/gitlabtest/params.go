@@ -3,6 +3,7 @@ package gitlabtest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -30,7 +31,7 @@ func readParams(w http.ResponseWriter, r *http.Request) (params, error) {
 	case "application/json":
 		return p, p.addJSON(r.Body)
 	case "application/x-www-form-urlencoded", "multipart/form-data":
-		if err := r.ParseMultipartForm(maxParams); err != nil && err != http.ErrNotMultipart {
+		if err := r.ParseMultipartForm(maxParams); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 			return nil, message(http.StatusBadRequest, "400 Bad request")
 		}
 		for name, values := range r.PostForm {

@@ -90,7 +90,7 @@ func (t Trouble) reader(ctx context.Context, body []byte) io.Reader {
 	if t.Slow == 0 && !t.Cut {
 		return bytes.NewReader(body)
 	}
-	end := error(io.EOF)
+	end := io.EOF
 	if t.Cut {
 		body, end = body[:len(body)/2], errCut
 	}

@@ -126,8 +126,8 @@ func (s *Server) tokenBySecret(secret string) *Token {
 
 func (t *Token) expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
-func (t *Token) hasScope(any ...string) bool {
-	return slices.ContainsFunc(any, func(s string) bool { return slices.Contains(t.Scopes, s) })
+func (t *Token) hasScope(wanted ...string) bool {
+	return slices.ContainsFunc(wanted, func(s string) bool { return slices.Contains(t.Scopes, s) })
 }
 
 // avatar is the URL of the user's picture; nobody here fetches it.
