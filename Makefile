@@ -13,7 +13,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo down test test-slow check bench fmt clean
+.PHONY: build deps demo demo-push down test test-slow check bench fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -30,7 +30,13 @@ demo: ## the whole story against real servers, in numbered lines
 	@$(MAKE) --no-print-directory build
 	@examples/demo.sh
 
-down: ## stop what make demo left up
+demo-push: ## from git push to OpenStack and back to the commit, in numbered lines
+	@.ci/deps demo
+	@$(MAKE) --no-print-directory build
+	@$(GOBUILD) -o bin/aibuild-standins ./cmd/aibuild-standins
+	@examples/demo-push.sh
+
+down: ## stop what make demo and make demo-push left up
 	@examples/stack/stack down
 
 test: ## every test, against real servers; nothing is skipped

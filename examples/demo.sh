@@ -7,26 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stack=examples/stack/stack
-aibuild=$PWD/bin/aibuild
-mkdir -p .stack
-log=$PWD/.stack/demo.log
-: >"$log"
-begin=$(date +%s.%N)
-
-seconds() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }'; }
-say() { printf '%s\n' "$*"; printf '\n### %s\n' "$*" >>"$log"; }
-tell() { printf '%-2s %-88s %6s s\n' "$1" "$2" "$(seconds "$since")"; since=$(date +%s.%N); }
-fail() { printf 'demo: %s\n  the raw log is %s\n' "$1" "$log" >&2; tail -n 15 "$log" | sed 's/^/  | /' >&2; exit 1; }
-run() { printf '\n$ %s\n' "$*" >>"$log"; "$@" 2>>"$log" | tee -a "$log"; }
-
-# json FILTER - read JSON from stdin with Python, as jq need not be here.
-json() { /usr/bin/python3 -c "import json,sys; d=json.load(sys.stdin); print($1)"; }
-
-stop() { [ -z "${CI:-}" ] || "$stack" down --purge >>"$log" 2>&1; }
+story=demo
+. examples/story.sh
 trap stop EXIT
 
-since=$(date +%s.%N)
 "$stack" up >>"$log" 2>&1 || fail "the servers did not start"
 eval "$("$stack" env)"
 run "$aibuild" db migrate >/dev/null || fail "the tables were not made"
@@ -56,15 +40,7 @@ sha=$(show "$v1" | json "d['sha256']")
 [ "$(curl -fsS "$url" | sha256sum | cut -d' ' -f1)" = "$sha" ] || fail "what Apache serves is not what was built"
 run "$aibuild" release "$v1" >/dev/null || fail "the release failed"
 sha512=$(show "$v1" | json "d['artifact']['sha512']")
-for cluster in alpha beta; do
-  # An independent client: OpenStack's own.
-  openstack --os-cloud "$cluster" image list --name tiny-linux -f json >"$work/../list.json" 2>>"$log" || fail "openstack image list failed in $cluster"
-  id=$(json "d[0]['ID'] if len(d) == 1 else 'not exactly one'" <"$work/../list.json")
-  openstack --os-cloud "$cluster" image save --file "$work/../saved.qcow2" "$id" >>"$log" 2>&1 || fail "openstack image save failed in $cluster"
-  [ "$(sha512sum <"$work/../saved.qcow2" | cut -d' ' -f1)" = "$sha512" ] || fail "the bytes in $cluster are not those that were tested"
-done
-glance_id=$id
-rm -f "$work/../saved.qcow2" "$work/../list.json"
+for cluster in alpha beta; do glance_id=$(in_cloud "$cluster" tiny-linux "$sha512") || exit 1; done
 tell 3 "published, fetched back from Apache, released to alpha and beta: all digests equal"
 
 "${git[@]}" commit -q --allow-empty -m "tiny-linux: second version"

@@ -3,6 +3,7 @@
 #
 #   aibuild-stack           marks the folder as ours; only such a folder is ever purged
 #   services                one wanted service on each line: what "status" expects to be up
+#   own                     those of them that "run" started
 #   ports                   "SERVICE PORT", remembered for good
 #   run/SERVICE.pid         "PID START-TIME BOOT-ID", which together name one process
 #   log/SERVICE.log         what the service says
