@@ -157,8 +157,8 @@ const jobFresh = 5 * time.Minute
 // declare, without a word.
 var parameters = []string{"AIBUILD_RUN_ID", "AIBUILD_PROJECT", "AIBUILD_REF", "AIBUILD_COMMIT", "AIBUILD_IMAGE", "AIBUILD_FROM"}
 
-// jobProblem says what keeps a job from building images; empty: nothing.
-func jobProblem(job jenkins.Job) string {
+// JobProblem says what keeps a job from building images; empty: nothing.
+func JobProblem(job jenkins.Job) string {
 	var missing []string
 	for _, name := range parameters {
 		if !slices.Contains(job.Parameters, name) {
@@ -188,7 +188,7 @@ func (c *jobCache) check(ctx context.Context, client *jenkins.Client, path strin
 	} else if err != nil {
 		return "", err
 	} else {
-		problem = jobProblem(job)
+		problem = JobProblem(job)
 	}
 	if c.seen == nil {
 		c.seen = map[string]jobSeen{}

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/xanzy/go-gitlab"
+
+	"github.com/guestos/aibuild/aibuild/process"
 )
 
 // Health is a GitLab that answers, and what the token is.
@@ -45,6 +49,34 @@ func (c Client) Check(ctx context.Context) (Health, error) {
 	}
 	health := Health{Version: version.Version, Revision: version.Revision, User: user.Username}
 	return health, c.scopes(ctx, api, &health)
+}
+
+// oldestGit is the first that can be told not to fetch what a partial repository lacks; see gitEnviron.
+var oldestGit = []int{2, 39, 4}
+
+var gitVersion = regexp.MustCompile(`\d+(\.\d+)+`)
+
+// CheckGit reads the version of the git on this machine. It is an error when that is too old for the mirrors.
+func CheckGit(ctx context.Context) (version string, err error) {
+	result, err := process.Cmd{Path: "git", Args: []string{"version"}, Timeout: 10 * time.Second}.Run(ctx)
+	if errors.Is(err, process.ErrNotFound) {
+		return "", fmt.Errorf("%w; apt-get install git", err)
+	} else if err != nil {
+		return "", fmt.Errorf("git version: %w", err)
+	}
+	version = gitVersion.FindString(string(result.Stdout))
+	var parts []int
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return "", fmt.Errorf("git version: it says %q; install git 2.39.4 or later", clip(string(result.Stdout)))
+		}
+		parts = append(parts, n)
+	}
+	if slices.Compare(parts, oldestGit) < 0 {
+		return version, fmt.Errorf("git %s is too old for the mirrors of projects; install git 2.39.4 or later", version)
+	}
+	return version, nil
 }
 
 // scopes fills in what GitLab tells of the token. That it does not tell is no error.

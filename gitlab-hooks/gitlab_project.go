@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -16,7 +17,11 @@ type Project struct {
 	DefaultBranch string // empty in an empty repository
 	Empty         bool
 	Archived      bool // read-only: no commit status can be set
+	Role          int  // of the token's owner, in GitLab's numbers, like RoleDeveloper; 0: GitLab does not tell
 }
+
+// RoleDeveloper is the least that a token's owner needs, so that commit statuses can be set.
+const RoleDeveloper = int(gitlab.DeveloperPermissions)
 
 // Project reads a project by its path.
 func (c Client) Project(ctx context.Context, path string) (Project, error) {
@@ -29,7 +34,19 @@ func (c Client) Project(ctx context.Context, path string) (Project, error) {
 	if err != nil {
 		return Project{}, c.refusal(op, response, caught, err)
 	}
-	return Project{found.ID, found.PathWithNamespace, found.DefaultBranch, found.EmptyRepo, found.Archived}, nil
+	return Project{found.ID, found.PathWithNamespace, found.DefaultBranch, found.EmptyRepo, found.Archived, role(found.Permissions)}, nil
+}
+
+// role is the higher of the two that a member can have.
+func role(p *gitlab.Permissions) int {
+	highest := gitlab.NoPermissions
+	if p != nil && p.ProjectAccess != nil {
+		highest = p.ProjectAccess.AccessLevel
+	}
+	if p != nil && p.GroupAccess != nil {
+		highest = max(highest, p.GroupAccess.AccessLevel)
+	}
+	return int(highest)
 }
 
 // Branch is a branch as GitLab has it now.
@@ -38,6 +55,24 @@ type Branch struct {
 	Commit    string
 	Default   bool
 	Protected bool
+	MayPush   bool // the token's owner may; on a protected branch, only who may push can set a commit status
+}
+
+// Branch reads one branch by its name.
+func (c Client) Branch(ctx context.Context, project, name string) (Branch, error) {
+	const op = "read a branch"
+	api, caught, err := c.caught(op)
+	if err != nil {
+		return Branch{}, err
+	}
+	b, response, err := api.Branches.GetBranch(project, name, gitlab.WithContext(ctx))
+	if err != nil {
+		return Branch{}, c.refusal(op, response, caught, err)
+	}
+	if b.Commit == nil {
+		return Branch{}, c.failure(op, response, errors.New("no commit in the answer"))
+	}
+	return Branch{b.Name, b.Commit.ID, b.Default, b.Protected, b.CanPush}, nil
 }
 
 // Branches lists all branches of a project, page by page: a branch that is made or deleted meanwhile may be there, or not.
@@ -48,7 +83,7 @@ func (c Client) Branches(ctx context.Context, project string) ([]Branch, error) 
 		found, response, err := api.Branches.ListBranches(project, &gitlab.ListBranchesOptions{ListOptions: page}, gitlab.WithContext(ctx))
 		for _, b := range found {
 			if b != nil && b.Commit != nil {
-				branches = append(branches, Branch{b.Name, b.Commit.ID, b.Default, b.Protected})
+				branches = append(branches, Branch{b.Name, b.Commit.ID, b.Default, b.Protected, b.CanPush})
 			}
 		}
 		return response, err
@@ -119,6 +154,57 @@ func (c Client) Hooks(ctx context.Context, project string) ([]ProjectHook, error
 		return nil, err
 	}
 	return hooks, nil
+}
+
+// Delivery is one that a webhook made.
+type Delivery struct {
+	Status string // of the answer, as "202", or "internal error" when none came
+	At     time.Time
+}
+
+// Problem says why it did not arrive; empty when it did.
+func (d Delivery) Problem() string {
+	switch {
+	case d.Status == "" || d.Status[0] == '2' || d.Status[0] == '3': // both are success to GitLab
+		return ""
+	case d.Status == "401":
+		return "the answer was 401: the webhook's secret is not one that this daemon has; enter the same in both"
+	case d.Status == "404" || d.Status == "405":
+		return "the answer was " + d.Status + ": the webhook leads to something else; correct its url"
+	case d.Status[0] >= '0' && d.Status[0] <= '9':
+		return "the answer was " + d.Status + "; look into the daemon's log, and press Test in the project's webhook settings"
+	}
+	return "gitlab got no answer (" + clip(d.Status) + "): see that it reaches the webhook's url, and trusts its certificate"
+}
+
+// LastDelivery reads the newest delivery of a webhook. known is false when there is none, or when GitLab keeps no list
+// (before 17.3).
+func (c Client) LastDelivery(ctx context.Context, project string, hook int) (last Delivery, known bool, err error) {
+	const op = "read a webhook's deliveries"
+	api, caught, err := c.caught(op)
+	if err != nil {
+		return Delivery{}, false, err
+	}
+	at := fmt.Sprintf("projects/%s/hooks/%d/events", gitlab.PathEscape(project), hook)
+	request, err := api.NewRequest(http.MethodGet, at, &gitlab.ListOptions{PerPage: 1}, []gitlab.RequestOptionFunc{gitlab.WithContext(ctx)})
+	if err != nil {
+		return Delivery{}, false, err
+	}
+	var found []struct {
+		Status string    `json:"response_status"`
+		At     time.Time `json:"created_at"`
+	}
+	response, err := api.Do(request, &found)
+	if response != nil && response.StatusCode == http.StatusNotFound {
+		return Delivery{}, false, nil
+	}
+	if err != nil {
+		return Delivery{}, false, c.refusal(op, response, caught, err)
+	}
+	if len(found) == 0 {
+		return Delivery{}, false, nil
+	}
+	return Delivery{found[0].Status, found[0].At.UTC()}, true, nil
 }
 
 const (

@@ -244,10 +244,10 @@ func TestProjectOnStandin(t *testing.T) {
 	}
 	s.work.git("", "push", "--quiet", s.CloneURL("ops/images", s.client.Token), "refs/heads/b/*:refs/heads/b/*")
 	branches, err := s.client.Branches(t.Context(), "ops/images")
-	if err != nil || len(branches) != 121 || branches[0] != (Branch{"b/000", one, false, false}) || branches[120] != (Branch{"main", one, true, true}) {
+	if err != nil || len(branches) != 121 || branches[0] != (Branch{"b/000", one, false, false, true}) || branches[120] != (Branch{"main", one, true, true, true}) {
 		t.Errorf("%d branches, %v", len(branches), err)
 	}
-	if p, err := s.client.Project(t.Context(), "ops/images"); err != nil || p.Empty || p.DefaultBranch != "main" {
+	if p, err := s.client.Project(t.Context(), "ops/images"); err != nil || p.Empty || p.DefaultBranch != "main" || p.Role != int(gitlabtest.Maintainer) {
 		t.Errorf("%+v, %v", p, err)
 	}
 

@@ -322,9 +322,9 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestProject(t *testing.T) {
-	k := newTalk(t, nil, []said{{200, "", `{"id":7,"path_with_namespace":"ops/images","default_branch":"main","empty_repo":false,"archived":true}`}})
+	k := newTalk(t, nil, []said{{200, "", `{"id":7,"path_with_namespace":"ops/images","default_branch":"main","empty_repo":false,"archived":true,"permissions":{"project_access":{"access_level":20},"group_access":{"access_level":40}}}`}})
 	got, err := k.client().Project(t.Context(), "ops/images")
-	if want := (Project{ID: 7, Path: "ops/images", DefaultBranch: "main", Archived: true}); err != nil || got != want {
+	if want := (Project{ID: 7, Path: "ops/images", DefaultBranch: "main", Archived: true, Role: 40}); err != nil || got != want {
 		t.Errorf("Project = %+v, %v", got, err)
 	}
 	k = newTalk(t, nil, []said{{404, "", `{"message":"404 Project Not Found"}`}})
@@ -340,7 +340,7 @@ func TestBranchesPages(t *testing.T) {
 	k := newTalk(t, nil, []said{{200, "X-Next-Page: 2", "[" + branch("a") + "," + branch("main") + "]"}, {200, "X-Next-Page: ", "[" + branch("z") + "]"}})
 	got, err := k.client().Branches(t.Context(), "ops/images")
 	id := strings.Repeat("a", 40)
-	if diff := cmp.Diff([]Branch{{"a", id, false, false}, {"main", id, true, false}, {"z", id, false, false}}, got); diff != "" || err != nil {
+	if diff := cmp.Diff([]Branch{{Name: "a", Commit: id}, {Name: "main", Commit: id, Default: true}, {Name: "z", Commit: id}}, got); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	if len(k.asked) != 2 || !strings.Contains(k.asked[0], "page=1&per_page=100") || !strings.Contains(k.asked[1], "page=2&per_page=100") {
