@@ -77,7 +77,7 @@ func TestDaemonReadsAnIndex(t *testing.T) {
 			readsFew(t, s, query, args)
 		}
 	}
-	for query, want := range map[string]string{claimRunsSQL: "due", expireSQL: "kept", releaseRunsSQL: "unfinished", releaseEventsSQL: "state_id"} {
+	for query, want := range map[string]string{takeRunsSQL: "unfinished", takeEventsSQL: "state_id", claimRunsSQL: "due", expireSQL: "kept", releaseRunsSQL: "unfinished", releaseEventsSQL: "state_id"} {
 		args := map[string][]any{claimRunsSQL: {"o#1", 1, "o", 10}, expireSQL: {0, 10}, releaseRunsSQL: {"o"}, releaseEventsSQL: {"o"}}[query]
 		usesIndex(t, s, want, query, args)
 	}

@@ -280,6 +280,12 @@ func TestClaimsKeepTheOrderOfARef(t *testing.T) {
 	if _, err := s.HandleEvent(t.Context(), moveTo(again[0], 0)); !errors.Is(err, ErrFenced) {
 		t.Errorf("handled after the release: %v", err)
 	}
+	if err := s.TakeOverLeases(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"k0", "k3"}, keys(claimEvents(t, s, "d3", 10))); diff != "" {
+		t.Errorf("claimed after a daemon was killed (-want +got):\n%s", diff)
+	}
 }
 
 // A claim does not take more payload into memory than it needs.

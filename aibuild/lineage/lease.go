@@ -58,6 +58,31 @@ func (s *Store) ReleaseLeases(ctx context.Context, owner string) error {
 	})
 }
 
+// TakeOverLeases ends the leases of everybody. It is for the one daemon that is
+// active, when it becomes so: whoever had a lease is dead, or finds itself
+// fenced off. Without it what a killed daemon was about would wait for the end
+// of its lease.
+func (s *Store) TakeOverLeases(ctx context.Context) error {
+	if err := s.ready(ctx, "take over leases"); err != nil {
+		return err
+	}
+	return s.again(ctx, "take over leases", func() error {
+		for _, query := range []string{takeEventsSQL, takeRunsSQL} {
+			if _, err := s.db.ExecContext(ctx, query); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	takeEventsSQL = `UPDATE hook_event FORCE INDEX (state_id) SET lease_owner = NULL, lease_until = NULL, fence = fence + 1
+		WHERE state = 'pending' AND lease_owner IS NOT NULL`
+	takeRunsSQL = `UPDATE run FORCE INDEX (unfinished) SET lease_owner = NULL, lease_until = NULL, fence = fence + 1
+		WHERE finished = 0 AND lease_owner IS NOT NULL`
+)
+
 const (
 	releaseEventsSQL = `UPDATE hook_event FORCE INDEX (state_id) SET lease_owner = NULL, lease_until = NULL, fence = fence + 1
 		WHERE state = 'pending' AND SUBSTRING_INDEX(lease_owner, '#', 1) = ?`

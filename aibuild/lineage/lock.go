@@ -13,6 +13,11 @@ import (
 // connections, and locks with them.
 const keepAlive = 10 * time.Second
 
+// lockIdle is how long a server keeps the lock of a process that does not look
+// after it: one that was stopped, or whose machine stands still or is cut off,
+// must not keep all others waiting.
+const lockIdle = 6 * keepAlive
+
 // Lock keeps other processes, on any machine that uses the same database, from
 // working on the image name. It waits at most so long for the holder to end (0 =
 // not at all) and then gives [*Locked], which says who it is. The lock lives on
@@ -20,18 +25,27 @@ const keepAlive = 10 * time.Second
 // server. When the connection breaks, Lock is taken again as long as nobody
 // else had it meanwhile; else unlock gives [*LockLost].
 func (s *Store) Lock(ctx context.Context, name string, wait time.Duration) (unlock func() error, err error) {
+	_, unlock, err = s.Hold(ctx, name, wait)
+	return unlock, err
+}
+
+// Hold is Lock for work that has to end when the lock does: holding ends with
+// ctx, with unlock, and as soon as it is known that another process has had the
+// lock; then its cause is [*LockLost].
+func (s *Store) Hold(ctx context.Context, name string, wait time.Duration) (holding context.Context, unlock func() error, err error) {
 	if err := s.ready(ctx, "lock"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if name == "" || len(name) > 255 {
-		return nil, &Invalid{Field: "name", Problem: "must have 1 to 255 characters"}
+		return nil, nil, &Invalid{Field: "name", Problem: "must have 1 to 255 characters"}
 	}
 	h := &held{store: s, name: name, key: s.lockName("name", name), stop: make(chan struct{})}
 	if err := h.take(ctx, wait); err != nil {
-		return nil, s.fault(ctx, "lock", err)
+		return nil, nil, s.fault(ctx, "lock", err)
 	}
+	holding, h.end = context.WithCancelCause(ctx)
 	h.wg.Go(h.keep)
-	return h.unlock, nil
+	return holding, h.unlock, nil
 }
 
 // held is a lock that this process has.
@@ -41,6 +55,7 @@ type held struct {
 	key   string
 	fence int64 // the how-manieth holder of this name we are
 	stop  chan struct{}
+	end   context.CancelCauseFunc // of what is done under the lock
 	wg    sync.WaitGroup
 	once  sync.Once
 
@@ -54,7 +69,9 @@ func (h *held) take(ctx context.Context, wait time.Duration) error {
 	if err != nil {
 		return err
 	}
-	err = takeLock(ctx, conn, h.key, wait)
+	if err = neglectable(ctx, conn); err == nil {
+		err = takeLock(ctx, conn, h.key, wait)
+	}
 	if errors.Is(err, errAgain) {
 		err = h.holder(ctx, conn)
 	}
@@ -67,6 +84,12 @@ func (h *held) take(ctx context.Context, wait time.Duration) error {
 	}
 	h.conn = conn
 	return nil
+}
+
+// neglectable lets the server end a connection that nobody looks after.
+func neglectable(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "SET SESSION wait_timeout = ?", int(lockIdle.Seconds()))
+	return err
 }
 
 // holder says who has the lock.
@@ -126,6 +149,7 @@ func (h *held) check() {
 		h.store.log.Warn("lock does not hold", "image", h.name, "error", err)
 		if is[*LockLost](err) {
 			h.lost = err
+			h.end(err)
 		}
 	}
 }
@@ -151,7 +175,10 @@ func (h *held) retake(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	got, err := getLock(ctx, conn, h.key, 0)
+	got, err := false, neglectable(ctx, conn)
+	if err == nil {
+		got, err = getLock(ctx, conn, h.key, 0)
+	}
 	if err == nil && !got {
 		err = &LockLost{Name: h.name, Err: h.holder(ctx, conn)}
 	}
@@ -178,6 +205,7 @@ func (h *held) unlock() error {
 		close(h.stop)
 		h.wg.Wait()
 		h.check()
+		h.end(nil)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		err = h.lost

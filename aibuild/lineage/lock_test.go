@@ -131,13 +131,14 @@ func (h *held) connection(t *testing.T) int64 {
 
 func TestLockSurvivesItsConnection(t *testing.T) {
 	s := newStore(t)
-	h := &held{store: s, name: "tiny", key: s.lockName("name", "tiny"), stop: make(chan struct{})}
+	var ended error
+	h := &held{store: s, name: "tiny", key: s.lockName("name", "tiny"), stop: make(chan struct{}), end: func(err error) { ended = err }}
 	if err := h.take(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	query(t, fmt.Sprintf("KILL %d", h.connection(t)))
 	h.check()
-	if h.lost != nil || h.connection(t) == 0 {
+	if h.lost != nil || ended != nil || h.connection(t) == 0 {
 		t.Errorf("lock was not taken again: %v", h.lost)
 	}
 	// Another process takes it in the moment without connection.
@@ -149,11 +150,54 @@ func TestLockSurvivesItsConnection(t *testing.T) {
 	if err := thief(); err != nil {
 		t.Error(err)
 	}
+	if h.check(); !is[*LockLost](ended) {
+		t.Errorf("the work under it ended with %v, want *LockLost", ended)
+	}
 	if err := h.unlock(); !is[*LockLost](err) {
 		t.Errorf("unlock = %v, want *LockLost", err)
 	}
 	if err := h.unlock(); err != nil {
 		t.Errorf("second unlock = %v", err)
+	}
+}
+
+// A server does not keep the lock of a process that stands still.
+func TestNeglectedLockIsFree(t *testing.T) {
+	s := newStore(t)
+	h := &held{store: s, name: "tiny", key: s.lockName("name", "tiny"), stop: make(chan struct{}), end: func(error) {}}
+	if err := h.take(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	var kept float64
+	if err := h.conn.QueryRowContext(t.Context(), "SELECT @@session.wait_timeout").Scan(&kept); err != nil || kept != lockIdle.Seconds() {
+		t.Errorf("kept for %v s, %v; want %v", kept, err, lockIdle)
+	}
+	if _, err := h.conn.ExecContext(t.Context(), "SET SESSION wait_timeout = 1"); err != nil { // not to wait so long here
+		t.Fatal(err)
+	}
+	unlock, err := s.Lock(t.Context(), "tiny", 30*time.Second)
+	if err != nil {
+		t.Fatalf("nobody looks after it, and still: %v", err)
+	}
+	if h.check(); !is[*LockLost](h.lost) {
+		t.Errorf("it goes on, and has lost it: %v", h.lost)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+	if err := h.unlock(); !is[*LockLost](err) {
+		t.Errorf("unlock = %v, want *LockLost", err)
+	}
+}
+
+func TestHold(t *testing.T) {
+	s := newStore(t)
+	holding, unlock, err := s.Hold(t.Context(), "tiny", 0)
+	if err != nil || holding.Err() != nil {
+		t.Fatal(err, holding)
+	}
+	if err := unlock(); err != nil || holding.Err() == nil || is[*LockLost](context.Cause(holding)) {
+		t.Errorf("after unlock: %v, work ends with %v", err, context.Cause(holding))
 	}
 }
 

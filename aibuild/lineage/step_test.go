@@ -207,6 +207,15 @@ func TestClaimsOfRuns(t *testing.T) {
 	if len(last) != 3 {
 		t.Errorf("leases are given back: %+v", last)
 	}
+	if err := s.TakeOverLeases(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.StepRun(t.Context(), RunStep{RunID: last[0].ID, Fence: last[0].Fence, Run: Run{State: RunQueued}}); !errors.Is(err, ErrFenced) {
+		t.Errorf("a step under a lease that was taken over: %v", err)
+	}
+	if last = claimRuns(t, s, "d4"); len(last) != 3 {
+		t.Errorf("leases are taken over: %+v", last)
+	}
 	for _, c := range last {
 		advance(t, s, c, Run{State: RunCancelled}, 0)
 	}
