@@ -31,6 +31,8 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 	err  error
+
+	holds sync.Map // *hold -> batchLock
 }
 
 // answerLimit is how large an answer may be: ten thousand images fit.

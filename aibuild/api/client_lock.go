@@ -28,8 +28,20 @@ func (c *Client) Lock(ctx context.Context, name string, wait time.Duration) (unl
 	if err := h.take(ctx, want, wait); err != nil {
 		return nil, err
 	}
+	c.holds.Store(h, batchLock{name, h.fence})
 	h.wg.Go(h.keep)
 	return h.unlock, nil
+}
+
+// locks are those that this client works under, lost ones too: the server knows
+// whether it matters.
+func (c *Client) locks() []batchLock {
+	var all []batchLock
+	c.holds.Range(func(_, l any) bool {
+		all = append(all, l.(batchLock))
+		return true
+	})
+	return all
 }
 
 // hold is a lock that this client has.
@@ -37,6 +49,7 @@ type hold struct {
 	c        *Client
 	id, name string
 	ttl      time.Duration
+	fence    int64
 	good     time.Time // when the last renewal that succeeded was sent
 	lost     error
 	stop     chan struct{}
@@ -56,7 +69,7 @@ func (h *hold) take(ctx context.Context, want lockRequest, wait time.Duration) e
 		err := h.c.do(ctx, call{op: "lock", method: http.MethodPost, path: []string{"locks"}, body: want}, &got)
 		switch {
 		case err == nil:
-			h.ttl, h.good = time.Duration(got.TTLMS)*time.Millisecond, sent
+			h.ttl, h.fence, h.good = time.Duration(got.TTLMS)*time.Millisecond, got.Fence, sent
 			if h.ttl <= 0 {
 				return &NotAServer{h.c.server(), http.StatusCreated, "it grants a lock for no time"}
 			}
@@ -125,6 +138,7 @@ func (h *hold) renew(ctx context.Context) {
 func (h *hold) unlock() error {
 	var err error
 	h.once.Do(func() {
+		h.c.holds.Delete(h)
 		close(h.stop)
 		h.wg.Wait()
 		err = h.lost

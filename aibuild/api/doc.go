@@ -15,7 +15,8 @@
 // Everything below /api/ needs a token. Open are /healthz (the process
 // answers), /readyz (the database is usable; how Jenkins and GitLab are is in
 // its body), /metrics, /openapi.json, /docs, /static and the page of a run,
-// /runs/ID, which says nothing without a token unless Config.OpenPages is set.
+// /runs/ID, which says nothing without a token. Config.OpenPages (serve --dev)
+// shows that page, and nothing else, without one to who is on the same machine.
 //
 //	POST   /api/v1/runs               open a run: start an image, or register a Jenkins build
 //	GET    /api/v1/runs               runs, last opened first
@@ -25,7 +26,11 @@
 //	GET    /api/v1/runs/ID/log        its console
 //	POST   /api/v1/records            steps of the story, as they are journalled
 //	GET    /api/v1/resolve            find images: all of lineage.Query
+//	GET    /api/v1/images             images, newest first
 //	GET    /api/v1/images/REF         one image
+//	GET    /api/v1/images/REF/history the images of a name, and the runs that made none
+//	GET    /api/v1/events             the audit
+//	GET    /api/v1/caps               what a project may do
 //	POST   /api/v1/locks              take the lock on an image name
 //	POST   /api/v1/locks/ID/renew     keep it
 //	DELETE /api/v1/locks/ID           give it back
@@ -40,7 +45,8 @@
 //
 //   - viewer reads.
 //   - operator starts, cancels and retries runs too.
-//   - releaser records releases, rollbacks, revocations and holds too.
+//   - releaser records releases, rollbacks, revocations and holds too, under the
+//     verbs of these.
 //   - admin records everything, transfers and prunes.
 //   - recorder is a Jenkins job. It belongs to projects, reads, locks and
 //     records what its builds do.
@@ -64,6 +70,9 @@
 // A build that nobody started from here opens a run by itself, as building; the
 // daemon follows it like its own.
 //
+// A project that Config.Caps does not know has no recorder: everything is
+// refused_by_rule, gitlab.projects. People record for it as their role lets them.
+//
 // Config.Caps is enforced again on what is built, published and released:
 // names, refs and clusters. The answer is refused_by_rule with the rule's key,
 // and the client gives the same *definition.Refused that the pipeline gives.
@@ -78,8 +87,13 @@
 // The server holds the store's own lock for a client, as long as the client
 // renews it within Config.LockTTL (30 s). A client that dies blocks a name for
 // no longer. When the server is restarted its locks are gone: the client's
-// unlock gives *lineage.LockLost. At most 64 are held at once; who comes then
+// unlock gives *lineage.LockLost. At most 64 are held at once, and at most 8 with
+// one token (a process that has one may have more, up to 16); who comes then
 // waits as for a lock. A request may be repeated under its id.
+//
+// A client sends the fences of its locks with its records. When somebody else
+// has had such a lock since it was granted, the record of what it locks is a
+// conflict. After a restart the server knows of the holders since then only.
 //
 // # Errors
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -40,21 +41,50 @@ func (g *gate) person(ctx context.Context, r *lineage.Record) error {
 }
 
 // releasing is what a releaser decides: where images are shown, and which are
-// withdrawn or held.
+// withdrawn or held. The verb says what the record does: nobody writes into the
+// audit that a run has ended, or an image was pruned, who may not do it.
 func releasing(r *lineage.Record) error {
+	var verbs []string
 	m := r.Marked
 	switch {
 	case r.Released != nil:
-		return nil
+		verbs = []string{
+			lineage.VerbReleased, lineage.VerbRolled, lineage.VerbChecked, lineage.VerbRevoked, lineage.VerbRestored,
+			lineage.VerbPruned, // what the definition no longer keeps in a cluster
+		}
 	case m != nil && m.Project == "" && len(m.Pruned) == 0:
-		return nil
+		verbs = markVerbs(m)
 	case m == nil && r.Run == nil && r.Built == nil && r.Tested == nil && r.Published == nil && r.ImageUUID != "":
-		return nil // an event, such as that of a rollback
+		verbs = []string{lineage.VerbReleased, lineage.VerbRolled, lineage.VerbChecked, verbNoted}
+	}
+	if slices.Contains(verbs, r.Verb) {
+		return nil
 	}
 	return &Problem{
 		Status: http.StatusForbidden, Code: CodeForbidden,
-		Detail: "a releaser records releases, rollbacks, revocations and holds; builds, tests and publications are recorded by Jenkins builds (recorder), transfers and prunes by an administrator",
+		Detail: fmt.Sprintf("%q is not a releaser's to record: releases, rollbacks, revocations and holds are; builds, tests and publications are recorded by Jenkins builds (recorder), transfers and prunes by an administrator", r.Verb),
 	}
+}
+
+// verbNoted is a remark on an image.
+const verbNoted = "noted"
+
+// markVerbs are the verbs that say what a mark does.
+func markVerbs(m *lineage.Mark) []string {
+	var verbs []string
+	for _, v := range []struct {
+		set      *bool
+		on, away string
+	}{{m.Revoked, lineage.VerbRevoked, lineage.VerbRestored}, {m.Held, lineage.VerbHeld, lineage.VerbUnheld}} {
+		switch {
+		case v.set == nil:
+		case *v.set:
+			verbs = append(verbs, v.on)
+		default:
+			verbs = append(verbs, v.away)
+		}
+	}
+	return verbs
 }
 
 func (g *gate) personRun(ctx context.Context, r *lineage.Record) error {
@@ -131,7 +161,11 @@ func (g *gate) keepCapped(r *lineage.Record, project, name, ref string) error {
 // capped enforces what the server's configuration lets the project do: the
 // names it may build, the refs that may go out, the clusters they may go to.
 func (g *gate) capped(r *lineage.Record, project, name, ref string) error {
-	p, err := g.s.caps(project)
+	caps := g.s.personCaps
+	if g.who.Role == RoleRecorder {
+		caps = g.s.caps
+	}
+	p, err := caps(project)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -16,6 +18,12 @@ import (
 // connection of the database.
 const mostLeases = 64
 
+// mostOfToken bounds how many of them one token may have, so that one project
+// does not keep all others waiting. A process that has a lock may take others,
+// up to twice as many: else each of them would have a name and wait for the
+// image, for ever.
+const mostOfToken = 8
+
 // leases are the locks that the server holds for clients. Each is the store's
 // lock; the server gives it back when the client does, or does not renew it.
 type leases struct {
@@ -27,7 +35,7 @@ type leases struct {
 	byID   map[string]*lease
 	byName map[string]*lease // until the store has the lock back
 	fences map[string]int64  // the last one of each name
-	taking int               // that the store is being asked for
+	taking map[int64]int     // by token: that the store is being asked for
 	closed bool
 	done   chan struct{}
 	wg     sync.WaitGroup
@@ -49,7 +57,7 @@ type lease struct {
 func newLeases(store *lineage.Store, ttl time.Duration, log hclog.Logger) *leases {
 	return &leases{
 		store: store, ttl: ttl, log: log,
-		byID: map[string]*lease{}, byName: map[string]*lease{}, fences: map[string]int64{}, done: make(chan struct{}),
+		byID: map[string]*lease{}, byName: map[string]*lease{}, fences: map[string]int64{}, taking: map[int64]int{}, done: make(chan struct{}),
 	}
 }
 
@@ -136,13 +144,15 @@ func (h *lease) locked() error {
 
 // try asks the store for the lock.
 func (l *leases) try(ctx context.Context, want lease) (*lease, error) {
-	if err := l.reserve(); err != nil {
+	if err := l.reserve(want); err != nil {
 		return nil, err
 	}
 	defer l.wg.Done()
 	unlock, err := l.store.Lock(ctx, want.name, 0)
 	l.mu.Lock()
-	l.taking--
+	if l.taking[want.token]--; l.taking[want.token] == 0 {
+		delete(l.taking, want.token)
+	}
 	// Of a client that is gone meanwhile, nobody would renew it.
 	if err == nil && (l.closed || ctx.Err() != nil) {
 		l.mu.Unlock()
@@ -154,26 +164,68 @@ func (l *leases) try(ctx context.Context, want lease) (*lease, error) {
 	}
 	got := want
 	got.unlock, got.since, got.gone = unlock, time.Now().UTC(), make(chan struct{})
-	got.fence = max(got.since.UnixMicro(), l.fences[got.name]+1)
-	l.fences[got.name] = got.fence
+	got.fence = l.nextFence(got.name, got.since)
 	got.timer = time.AfterFunc(l.ttl, func() { l.expire(&got) })
 	l.extend(&got)
 	l.byID[got.id], l.byName[got.name] = &got, &got
 	return &got, nil
 }
 
-func (l *leases) reserve() error {
+func (l *leases) reserve(want lease) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return &Problem{Code: CodeBusy, Detail: "the server is stopping; ask again when it is back"}
 	}
-	if len(l.byID)+l.taking >= mostLeases {
+	all, ofToken, limit := len(l.byID), l.taking[want.token], mostOfToken
+	for _, n := range l.taking {
+		all += n
+	}
+	for _, h := range l.byID {
+		if h.token != want.token {
+			continue
+		}
+		ofToken++
+		if h.host == want.host && h.pid == want.pid && want.pid != 0 {
+			limit = 2 * mostOfToken
+		}
+	}
+	if ofToken >= limit {
+		return &Problem{Code: CodeBusy, Detail: fmt.Sprintf("this token has %d locks, as many as one may have at once; ask again when one is given back", ofToken)}
+	}
+	if all >= mostLeases {
 		return &Problem{Code: CodeBusy, Detail: "the server holds as many locks as it may; ask again in a moment"}
 	}
-	l.taking++
+	l.taking[want.token]++
 	l.wg.Add(1)
 	return nil
+}
+
+// oldFences is after how long it is forgotten who had a lock last, where there
+// are many: every image has one of its own.
+const (
+	manyFences = 10_000
+	oldFences  = 24 * time.Hour
+)
+
+// nextFence is more than every one before, also than those of a server that was
+// here before us. The caller has mu.
+func (l *leases) nextFence(name string, now time.Time) int64 {
+	fence := max(now.UnixMicro(), l.fences[name]+1)
+	if len(l.fences) >= manyFences {
+		old := now.Add(-oldFences).UnixMicro()
+		maps.DeleteFunc(l.fences, func(_ string, f int64) bool { return f < old })
+	}
+	l.fences[name] = fence
+	return fence
+}
+
+// overtaken says whether somebody else has had the lock since it was granted
+// under this fence. A server that was restarted knows only of those after that.
+func (l *leases) overtaken(name string, fence int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fences[name] > fence
 }
 
 // extend: the caller has mu.

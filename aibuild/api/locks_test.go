@@ -297,31 +297,137 @@ func TestWhoMayLock(t *testing.T) {
 // The server holds so many locks and no more; who comes then waits.
 func TestMostLocks(t *testing.T) {
 	l := newLab(t, nil)
-	token := l.token(RoleAdmin)
+	tokens := make([]Secret, mostLeases/mostOfToken+1)
+	for i := range tokens {
+		tokens[i] = l.token(RoleAdmin)
+	}
 	ids := make([]string, mostLeases)
 	for i := range ids {
 		ids[i] = uuid.NewString()
-		if got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: ids[i], Name: fmt.Sprintf("image-%d", i)}); got.status != http.StatusCreated {
+		if got := l.send("POST", "/api/v1/locks", tokens[i/mostOfToken], lockRequest{ID: ids[i], Name: fmt.Sprintf("image-%d", i)}); got.status != http.StatusCreated {
 			t.Fatalf("lock %d: HTTP %d %s", i, got.status, got.body)
 		}
 	}
-	got := l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: "one-more"})
+	last := tokens[len(tokens)-1]
+	got := l.send("POST", "/api/v1/locks", last, lockRequest{ID: uuid.NewString(), Name: "one-more"})
 	if got.code(t) != CodeBusy || got.header.Get("Retry-After") == "" {
 		t.Errorf("one more: HTTP %d %s", got.status, got.body)
 	}
 	waiting := make(chan error)
 	go func() {
-		unlock, err := l.client(token).Lock(t.Context(), "one-more", time.Minute)
+		unlock, err := l.client(last).Lock(t.Context(), "one-more", time.Minute)
 		if err == nil {
 			err = unlock()
 		}
 		waiting <- err
 	}()
-	if got := l.send("DELETE", "/api/v1/locks/"+ids[0], token, nil); got.status != http.StatusNoContent {
+	if got := l.send("DELETE", "/api/v1/locks/"+ids[0], tokens[0], nil); got.status != http.StatusNoContent {
 		t.Errorf("unlock: HTTP %d", got.status)
 	}
 	if err := <-waiting; err != nil {
 		t.Errorf("the one that waited: %v", err)
+	}
+}
+
+// One token does not hold all locks. Processes that have one get the next all
+// the same, or each would wait for the others.
+func TestMostLocksOfAToken(t *testing.T) {
+	l := newLab(t, nil)
+	token, another := l.token(RoleRecorder, project), l.token(RoleRecorder, project)
+	lock := func(token Secret, name string, pid int) reply {
+		return l.send("POST", "/api/v1/locks", token, lockRequest{ID: uuid.NewString(), Name: name, Host: "agent", PID: pid})
+	}
+	for i := range mostOfToken {
+		if got := lock(token, fmt.Sprintf("image-%d", i), 100+i); got.status != http.StatusCreated {
+			t.Fatalf("lock %d: HTTP %d %s", i, got.status, got.body)
+		}
+	}
+	got := lock(token, "one-more", 99)
+	if got.code(t) != CodeBusy || !strings.Contains(string(got.body), "this token has 8 locks") {
+		t.Errorf("one more process: HTTP %d %s", got.status, got.body)
+	}
+	if got := lock(another, "one-more", 99); got.status != http.StatusCreated {
+		t.Errorf("another token: HTTP %d %s", got.status, got.body)
+	}
+	for i := range mostOfToken {
+		if got := lock(token, fmt.Sprintf("second-%d", i), 100+i); got.status != http.StatusCreated {
+			t.Errorf("the second lock of process %d: HTTP %d %s", i, got.status, got.body)
+		}
+	}
+	if got := lock(token, "third", 100); got.code(t) != CodeBusy {
+		t.Errorf("more than twice as many: HTTP %d %s", got.status, got.body)
+	}
+}
+
+// Who has lost a lock to somebody else records nothing of what it was for.
+func TestStaleHolder(t *testing.T) {
+	l := newLab(t, nil)
+	token := l.token(RoleAdmin)
+	image, elsewhere := newID(), newID()
+	l.stored(builtRecord(image, "tiny", project), builtRecord(elsewhere, "small", project))
+	stale, next := l.client(token), l.client(token)
+	unlock, err := stale.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stale.Record(t.Context(), testedRecord(image, lineage.Passed)); err != nil {
+		t.Errorf("under the lock: %v", err)
+	}
+	// As when it was not renewed for too long: others may have it.
+	for _, h := range stale.locks() {
+		l.api.leases.mu.Lock()
+		lease := l.api.leases.byName[h.Name]
+		l.api.leases.mu.Unlock()
+		if err := l.api.leases.release(lease.id, lease.token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stale.Record(t.Context(), testedRecord(image, lineage.Passed)); err != nil {
+		t.Errorf("nobody has had it since: %v", err)
+	}
+	unlockNext, err := next.Lock(t.Context(), "tiny", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := l.audit()
+	for _, r := range []lineage.Record{testedRecord(image, lineage.FailedTest), builtRecord(newID(), "tiny", project)} {
+		if err := stale.Record(t.Context(), r); !isA[*lineage.Conflict](err) || !strings.Contains(err.Error(), "locked by somebody else") {
+			t.Errorf("%s by a stale holder = %v, want a conflict", r.Verb, err)
+		}
+	}
+	if after := l.audit(); after != before {
+		t.Errorf("a stale holder has written %d events", after-before)
+	}
+	if err := stale.Record(t.Context(), testedRecord(elsewhere, lineage.Passed)); err != nil {
+		t.Errorf("of what it never locked: %v", err)
+	}
+	if err := next.Record(t.Context(), testedRecord(image, lineage.Passed)); err != nil {
+		t.Errorf("the new holder: %v", err)
+	}
+	if err := unlockNext(); err != nil {
+		t.Error(err)
+	}
+	if err := unlock(); !isA[*lineage.LockLost](err) {
+		t.Errorf("unlock of the stale one = %v", err)
+	}
+	if err := stale.Record(t.Context(), testedRecord(image, lineage.Passed)); err != nil {
+		t.Errorf("without a lock: %v", err)
+	}
+}
+
+// The fences of images that nobody works on do not stay for ever.
+func TestOldFencesAreForgotten(t *testing.T) {
+	l := newLeases(nil, time.Second, nil)
+	now := time.Now()
+	for i := range manyFences {
+		l.nextFence(fmt.Sprint(i), now.Add(-2*oldFences))
+	}
+	first := l.nextFence("tiny", now)
+	if len(l.fences) != 1 || !l.overtaken("tiny", first-1) || l.overtaken("tiny", first) {
+		t.Errorf("%d fences are kept", len(l.fences))
+	}
+	if second := l.nextFence("tiny", now.Add(-time.Hour)); second <= first {
+		t.Errorf("fence %d after %d: a clock that goes back", second, first)
 	}
 }
 

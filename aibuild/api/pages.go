@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -89,7 +90,7 @@ type pageRow struct{ Name, Text, Link string }
 func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	ctx := r.Context()
-	if !s.config.OpenPages {
+	if !s.config.OpenPages || !isLocal(r) {
 		token, err := s.authenticate(r)
 		if err != nil {
 			s.refusePage(w, r, err)
@@ -117,6 +118,12 @@ func (s *Server) runPage(w http.ResponseWriter, r *http.Request) {
 		view.Failure = b.String()
 	}
 	s.page(w, r, http.StatusOK, view)
+}
+
+// isLocal says whether a request comes from this machine.
+func isLocal(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && isLoopback(host)
 }
 
 func (s *Server) refusePage(w http.ResponseWriter, r *http.Request, err error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -170,6 +171,16 @@ func TestRunPage(t *testing.T) {
 	open := labOn(t, l.store, func(c *Config) { c.OpenPages = true })
 	if got := open.send("GET", "/runs/"+run.ID, "", nil); got.status != 200 || !strings.Contains(string(got.body), "tiny: unstable") {
 		t.Errorf("open pages: HTTP %d", got.status)
+	}
+	for from, status := range map[string]int{"192.0.2.7:4711": http.StatusUnauthorized, "[::1]:4711": http.StatusOK, "": http.StatusUnauthorized} {
+		got, r := httptest.NewRecorder(), open.request("GET", "/runs/"+run.ID, "", nil)
+		r.RemoteAddr = from
+		if open.api.Handler().ServeHTTP(got, r); got.Code != status {
+			t.Errorf("open pages from %q: HTTP %d, want %d", from, got.Code, status)
+		}
+	}
+	if got := open.send("GET", "/api/v1/runs/"+run.ID, "", nil); got.code(t) != CodeUnauthorized {
+		t.Errorf("open pages open the API: HTTP %d", got.status)
 	}
 }
 

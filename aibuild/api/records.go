@@ -15,7 +15,14 @@ const channelJenkins = "jenkins"
 type recordBatch struct {
 	RunID   string           `json:"run_id,omitempty" doc:"the run of those records that name none"`
 	Build   *Build           `json:"build,omitempty" doc:"the Jenkins build that speaks; a recorder names it here, or in the record of a run"`
+	Locks   []batchLock      `json:"locks,omitempty" nullable:"false" maxItems:"64" doc:"the locks that the client works under: records of what they lock are a conflict when somebody else has had the lock since"`
 	Records []lineage.Record `json:"records" nullable:"false" minItems:"1" doc:"as they are journalled; all are written, or none"`
+}
+
+// batchLock is a lock as it was granted.
+type batchLock struct {
+	Name  string `json:"name" maxLength:"255"`
+	Fence int64  `json:"fence"`
 }
 
 type recordsInput struct{ Body recordBatch }
@@ -32,7 +39,7 @@ func (s *Server) registerRecords() {
 		summary: "write steps of the story",
 		text: "All records are written or none; one whose id is known already changes nothing, so that delivery may be repeated. " +
 			"A recorder writes to runs of its projects that are triggering, in_jenkins_queue or building, and its first write binds the run to its build: " +
-			"another build, a run that has not been started or that has ended is a `conflict`. An exact repetition of what was recorded is fine at any time. " +
+			"another build, a run that has not been started or that has ended is a `conflict`, and so is what was done under a lock that somebody else has had since. An exact repetition of what was recorded is fine at any time. " +
 			"A Jenkins build that names itself may open a run, as building. A releaser records releases, rollbacks, revocations and holds. " +
 			"Who and by what are set from the token, and times in the future to now. " +
 			"What the server's configuration does not let the project do is `refused_by_rule`, exactly as it is refused to the build itself.",
@@ -43,7 +50,10 @@ func (s *Server) record(ctx context.Context, in *recordsInput) (*recordsOutput, 
 	g := s.newGate(bearer(ctx), in.Body)
 	var err error
 	for _, r := range in.Body.Records {
-		if err = g.pass(ctx, r); err != nil {
+		if err = g.pass(ctx, r); err == nil {
+			err = g.fenced(ctx, r, in.Body.Locks)
+		}
+		if err != nil {
 			break
 		}
 	}
@@ -66,6 +76,28 @@ func (s *Server) record(ctx context.Context, in *recordsInput) (*recordsOutput, 
 		return nil, err
 	}
 	return &recordsOutput{Body: recorded{len(in.Body.Records)}}, nil
+}
+
+// fenced refuses what somebody records who has lost the lock under which it was
+// done: whoever had it since has not seen it, and may have done otherwise.
+func (g *gate) fenced(ctx context.Context, r lineage.Record, locks []batchLock) error {
+	for _, l := range locks {
+		if !g.s.leases.overtaken(l.Name, l.Fence) {
+			continue
+		}
+		about := l.Name == r.ImageUUID || l.Name == r.RunID || r.Built != nil && l.Name == r.Built.Name || r.Run != nil && l.Name == r.Run.Image
+		if !about && r.ImageUUID != "" {
+			img, err := g.image(ctx, r.ImageUUID)
+			if err != nil {
+				return err
+			}
+			about = img != nil && img.name == l.Name
+		}
+		if about {
+			return &lineage.Conflict{ID: l.Name, Problem: "was locked by somebody else meanwhile, as the lock was not renewed in time; nothing is recorded of what was done without it"}
+		}
+	}
+	return nil
 }
 
 // write records what has passed. Runs are opened first, each by itself: when

@@ -352,6 +352,9 @@ func TestReleaserRecords(t *testing.T) {
 	revoked := lineage.Record{ID: newID(), At: day, Actor: "bob", Channel: "cli", Verb: lineage.VerbRevoked, ImageUUID: image, Marked: &lineage.Mark{Revoked: &yes}}
 	transfer := lineage.Record{ID: newID(), At: day, Verb: lineage.VerbMovedTo, ImageUUID: image, Marked: &lineage.Mark{Project: project}}
 	gone := releasedRecord(image, "former", lineage.TargetRevoked, newID())
+	bare := func(verb string) lineage.Record {
+		return lineage.Record{ID: newID(), At: day, Verb: verb, ImageUUID: image}
+	}
 	tests := []struct {
 		name   string
 		token  Secret
@@ -367,6 +370,15 @@ func TestReleaserRecords(t *testing.T) {
 		{"revoke another project's", limited, revoked, CodeOtherProject},
 		{"transfer", releaser, transfer, CodeForbidden},
 		{"transfer as an administrator", admin, transfer, ""},
+		{"a remark", releaser, bare("noted"), ""},
+		{"a rollback", releaser, bare(lineage.VerbRolled), ""},
+		{"an end of a run that is none", releaser, bare(lineage.VerbEnded), CodeForbidden},
+		{"a revocation that is none", releaser, bare(lineage.VerbRevoked), CodeForbidden},
+		{"a pruning that is none", releaser, bare(lineage.VerbPruned), CodeForbidden},
+		{"any word", releaser, bare("promoted"), CodeForbidden},
+		{"a hold that says it is a revocation", releaser, lineage.Record{ID: newID(), At: day, Verb: lineage.VerbRevoked, ImageUUID: image, Marked: &lineage.Mark{Held: &yes}}, CodeForbidden},
+		{"a hold", releaser, lineage.Record{ID: newID(), At: day, Verb: lineage.VerbHeld, ImageUUID: image, Marked: &lineage.Mark{Held: &yes}}, ""},
+		{"any word of an administrator", admin, bare("promoted"), ""},
 		{"a verdict", releaser, testedRecord(image, lineage.Passed), CodeForbidden},
 		{"a verdict of an administrator", admin, testedRecord(image, lineage.Passed), ""},
 		{"a build", releaser, builtRecord(newID(), "tiny", project), CodeForbidden},

@@ -2,10 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -14,34 +14,7 @@ import (
 // RunDetail is one run, with what the build of it may do.
 type RunDetail struct {
 	lineage.Run
-	Caps *Caps `json:"caps,omitempty" doc:"what the server's configuration lets the run's project do; given for one run"`
-}
-
-// Caps is what the definitions of a project may ask for; empty lists cap
-// nothing. It is definition.Policy on the wire.
-type Caps struct {
-	Names        []string `json:"names,omitempty" nullable:"false" doc:"patterns of image names"`
-	ReleaseRefs  []string `json:"release_refs,omitempty" nullable:"false" doc:"patterns of the refs that may go out"`
-	Clusters     []string `json:"clusters,omitempty" nullable:"false"`
-	Visibilities []string `json:"visibilities,omitempty" nullable:"false"`
-	MaxTimeoutMS int64    `json:"max_timeout_ms,omitempty"`
-	MaxMemory    int64    `json:"max_memory,omitempty" doc:"bytes"`
-	MayRelease   bool     `json:"may_release" doc:"whether this run may go on after its tests"`
-}
-
-func capsOf(p definition.Policy, ref string) *Caps {
-	return &Caps{
-		Names: p.Names, ReleaseRefs: p.ReleaseRefs, Clusters: p.Clusters, Visibilities: p.Visibilities,
-		MaxTimeoutMS: p.MaxTimeout.Milliseconds(), MaxMemory: int64(p.MaxMemory), MayRelease: p.MayRelease(ref),
-	}
-}
-
-// Policy is the caps as those who check definitions read them.
-func (c Caps) Policy(project string) definition.Policy {
-	return definition.Policy{
-		Project: project, Names: c.Names, ReleaseRefs: c.ReleaseRefs, Clusters: c.Clusters, Visibilities: c.Visibilities,
-		MaxTimeout: time.Duration(c.MaxTimeoutMS) * time.Millisecond, MaxMemory: definition.Size(c.MaxMemory),
-	}
+	Caps *Caps `json:"caps,omitempty" doc:"what the server's configuration lets the run's project do; given for one run of a configured project"`
 }
 
 type runOutput struct {
@@ -150,14 +123,19 @@ func (s *Server) getRun(ctx context.Context, in *runPath) (*runOutput, error) {
 }
 
 func (s *Server) detail(run lineage.Run, status int) (*runOutput, error) {
-	p, err := s.caps(run.Project)
-	if err != nil {
-		return nil, err
-	}
 	if run.ImageUUID == "" && !run.Final() && (run.From == "" || run.From == stageBuild) {
 		run.ImageUUID = run.ID
 	}
-	return &runOutput{Status: status, Body: RunDetail{Run: run, Caps: capsOf(p, run.Ref)}}, nil
+	out := &runOutput{Status: status, Body: RunDetail{Run: run}}
+	p, err := s.caps(run.Project)
+	if _, refused := errors.AsType[*definition.Refused](err); refused {
+		return out, nil // what there was stays readable
+	}
+	if err != nil {
+		return nil, err
+	}
+	out.Body.Caps = capsOf(p, run.Ref)
+	return out, nil
 }
 
 type cancelRequest struct {

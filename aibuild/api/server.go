@@ -20,14 +20,17 @@ import (
 type Config struct {
 	Store *lineage.Store
 
-	// Caps is what the definitions of a project may ask for; nil allows all.
+	// Caps is what the definitions of a project may ask for; nil allows all. An
+	// error that is lineage.ErrNotFound says that the project is not configured:
+	// Jenkins builds record nothing for it, and no run of it is started.
 	Caps func(project string) (definition.Policy, error)
 	// Logs holds the logs of runs, as RUN.log.zst or RUN.log; nil: there are none.
 	Logs fs.FS
 	// Parts says how the servers that we talk to are, by name, for /readyz. It
 	// must not wait for them; nil: nothing is said of them.
 	Parts func() map[string]string
-	// OpenPages shows the pages of runs without a token.
+	// OpenPages shows the pages of runs without a token to who is on this machine
+	// (serve --dev): it is where commit statuses lead. The API needs one always.
 	OpenPages bool
 
 	Timeout time.Duration // of one request; 0 = 30 s
@@ -98,6 +101,7 @@ func New(c Config) (*Server, error) {
 	s.registerRuns()
 	s.registerRecords()
 	s.registerImages()
+	s.registerStory()
 	s.registerLocks()
 	return s, s.registerOpen()
 }
@@ -110,18 +114,10 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 // after the HTTP server has stopped, before the store is closed.
 func (s *Server) Close() error { return s.leases.close() }
 
-// caps is what the definitions of a project may ask for.
-func (s *Server) caps(project string) (definition.Policy, error) {
-	if s.config.Caps == nil {
-		return definition.Policy{Project: project}, nil
-	}
-	return s.config.Caps(project)
-}
-
 // fail gives an error its form on the wire, and the log what is not in it.
 func (s *Server) fail(ctx context.Context, err error) *Problem {
 	p := *problemOf(err) // a copy: it is completed for this request
-	p.complete(ctx)
+	_ = p.complete(ctx)  // itself again
 	switch {
 	case p.Status == http.StatusInternalServerError:
 		s.log.Error("request failed", "request", p.RequestID, "error", err)
