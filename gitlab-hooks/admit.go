@@ -69,14 +69,6 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 		}
 		return waits(r, problem, again(r.OpenedAt))
 	}
-	step := to(r, lineage.RunTriggering, "asks jenkins to start "+r.JenkinsJob)
-	step.Run.JenkinsJob = r.JenkinsJob
-	// Committed before the request: whoever finds the run in this state knows
-	// that Jenkins may have been asked.
-	if err := p.write(step); err != nil {
-		return waits(r, err.Error(), retryIn(0, err))
-	}
-	r.State = lineage.RunTriggering
 	return p.trigger(r)
 }
 

@@ -15,7 +15,7 @@ type batcher struct {
 	inbox   Inbox
 	slots   chan struct{} // writers under way
 	waiting chan *delivery
-	down    atomic.Int64 // until when the database is left alone, in Unix ns
+	down    atomic.Int64 // until when the database is left alone, in ns since processStart
 }
 
 type delivery struct {
@@ -36,6 +36,9 @@ const (
 	restFor = 2 * time.Second
 )
 
+// processStart is what times are counted from that no set clock may change.
+var processStart = time.Now()
+
 var errDatabaseRests = errors.New("the database did not answer a moment ago")
 
 func newBatcher(inbox Inbox) *batcher {
@@ -45,7 +48,7 @@ func newBatcher(inbox Inbox) *batcher {
 // accept stores one delivery. It waits for storeWithin at most: what is stored
 // after that is found by its key when it comes again.
 func (b *batcher) accept(ctx context.Context, e lineage.HookEvent) (lineage.Accepted, error) {
-	if time.Now().UnixNano() < b.down.Load() {
+	if int64(time.Since(processStart)) < b.down.Load() {
 		return lineage.Accepted{}, errDatabaseRests
 	}
 	d := &delivery{e, make(chan stored, 1)}
@@ -74,7 +77,7 @@ func (b *batcher) accept(ctx context.Context, e lineage.HookEvent) (lineage.Acce
 	}
 }
 
-func (b *batcher) rest() { b.down.Store(time.Now().Add(restFor).UnixNano()) }
+func (b *batcher) rest() { b.down.Store(int64(time.Since(processStart) + restFor)) }
 
 // write stores what waits, at most one batch, and says how many that were.
 func (b *batcher) write(ctx context.Context) int {
@@ -97,7 +100,9 @@ func (b *batcher) write(ctx context.Context) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
+	reach("before accept")
 	accepted, err := b.inbox.AcceptEvents(ctx, events)
+	reach("after accept")
 	if err == nil && len(accepted) != len(events) {
 		err = errors.New("the inbox did not answer for each delivery")
 	}

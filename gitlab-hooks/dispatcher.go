@@ -42,8 +42,11 @@ type Dispatcher struct {
 	StatusURL string        // address of this daemon, for links to /runs/ID; empty: statuses link to the build in Jenkins
 	LogDir    string        // where the console of each build is kept; empty: nowhere
 
-	// Before runs at the begin of every pass: what else has to come in first.
+	// Before runs at the begin of every pass, and now and then while another
+	// daemon is active: what else has to come in first.
 	Before func(context.Context) error
+
+	Now func() time.Time // what schedules go by; nil: time.Now
 
 	// HeadsEvery is how often heads and hooks are looked at; 0: 5 minutes.
 	HeadsEvery time.Duration
@@ -56,6 +59,7 @@ type Dispatcher struct {
 	session string    // of Jenkins
 	restart time.Time // when the session was last seen to change
 	missed  map[string]time.Time
+	resting time.Time // until when GitLab is told nothing, as it did not answer
 	stats   DispatchStats
 	chores  map[string]time.Time // when each was done last
 }
@@ -81,6 +85,7 @@ func (d *Dispatcher) Stats() DispatchStats {
 
 const (
 	idlePause  = time.Second      // between passes that moved nothing
+	standByFor = 10 * time.Second // that another daemon is waited for, before what came in is looked after
 	claimLease = 2 * time.Minute  // longer than any pass
 	maxClaim   = 2000             // runs of one pass
 	lockName   = "aibuild/daemon" // no image can have this name
@@ -126,30 +131,46 @@ func (d *Dispatcher) Wake() {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	d.init()
 	for {
-		unlock, err := d.Store.Lock(ctx, lockName, 10*time.Second)
+		holding, unlock, err := d.Store.Hold(ctx, lockName, standByFor)
+		if err == nil {
+			d.work(holding)
+			if err := unlock(); err != nil {
+				d.Log.Warn("another daemon may have been active meanwhile; leases kept both apart", "error", err)
+			}
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil {
-			d.note(fmt.Errorf("standing by: %w", err))
-			if !sleep(ctx, 2*time.Second) {
-				return context.Cause(ctx)
-			}
-			continue
-		}
-		d.work(ctx)
-		if err := unlock(); err != nil {
-			d.Log.Warn("another daemon may have been active meanwhile; leases kept both apart", "error", err)
-		}
-		if ctx.Err() != nil {
+		if err != nil && !d.standBy(ctx, err) {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// work is one time of being active: it ends with ctx, or when the lock may be
-// lost, as the database was away.
+// standBy waits a moment before the lock is tried again. What this daemon took
+// in while the database was away comes into it also while another one works.
+func (d *Dispatcher) standBy(ctx context.Context, why error) bool {
+	var locked *lineage.Locked
+	if errors.As(why, &locked) {
+		why = nil
+		if d.Before != nil {
+			why = d.Before(ctx)
+		}
+	}
+	if why != nil {
+		why = fmt.Errorf("standing by: %w", why)
+	}
+	d.note(why)
+	return sleep(ctx, 2*time.Second)
+}
+
+// work is one time of being active: it ends with ctx, as it does when another
+// daemon has the lock, or when the lock may be lost, as the database was away.
 func (d *Dispatcher) work(ctx context.Context) {
+	if err := d.Store.TakeOverLeases(ctx); err != nil {
+		d.note(err)
+		return
+	}
 	d.setActive(true)
 	defer func() {
 		d.setActive(false)

@@ -12,7 +12,10 @@ import (
 // building follows a build to its end.
 func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 	if r.Build == 0 { // the build wrote first, and named itself only in its tag
-		return p.triggering(r)
+		if err := p.view.up(); err != nil {
+			return waits(r, err.Error(), retryIn(r.Tries, err))
+		}
+		return p.perhapsLost(r) // whatever jenkins says now, it was started
 	}
 	b, err := p.build(r)
 	switch {

@@ -22,6 +22,9 @@ type pass struct {
 // passRuns moves every run that is due at most one step.
 func (d *Dispatcher) passRuns(ctx context.Context) (moved int, err error) {
 	claimed, err := d.Store.ClaimRuns(ctx, d.Owner, maxClaim, claimLease)
+	if len(claimed) > 0 {
+		reach("after claim of runs")
+	}
 	if err != nil || len(claimed) == 0 {
 		return 0, err
 	}
@@ -40,24 +43,28 @@ func (d *Dispatcher) passRuns(ctx context.Context) (moved int, err error) {
 			waiting = append(waiting, step)
 			continue
 		}
-		if err := p.write(step); err != nil {
-			errs = append(errs, err)
-			continue
+		ours, err := p.write(step)
+		errs = append(errs, err)
+		if ours {
+			moved++
 		}
-		moved++
 	}
+	reach("before touch")
 	errs = append(errs, d.Store.TouchRuns(ctx, d.Owner, waiting...))
+	reach("after touch")
 	return moved, errors.Join(errs...)
 }
 
-// write stores a step. That another daemon has the run meanwhile is no error:
-// it goes on from what is stored.
-func (p *pass) write(step lineage.RunStep) error {
-	err := p.d.Store.StepRun(p.ctx, step)
+// write stores a step, and says whether the run is still ours. That another
+// daemon has it meanwhile is no error: it goes on from what is stored.
+func (p *pass) write(step lineage.RunStep) (ours bool, err error) {
+	reach("before step " + step.Run.State)
+	err = p.d.Store.StepRun(p.ctx, step)
+	reach("after step " + step.Run.State)
 	var conflict *lineage.Conflict
 	if errors.Is(err, lineage.ErrFenced) || errors.As(err, &conflict) {
 		p.d.Log.Info("a run was moved by others", "run", step.RunID, "error", err)
-		return nil
+		return false, nil
 	}
 	if err == nil && step.Run.State != "" {
 		p.moved(step.RunID, step.Run.State)
@@ -66,7 +73,7 @@ func (p *pass) write(step lineage.RunStep) error {
 		}
 		p.d.Log.Info("run", "run", step.RunID, "state", step.Run.State, "reason", step.Reason)
 	}
-	return err
+	return err == nil, err
 }
 
 // moved keeps the picture of what is active true during the pass.

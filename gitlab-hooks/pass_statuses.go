@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,7 +16,7 @@ const statusesAtOnce = 4
 
 // passStatuses tells GitLab of the states that it has not been told of.
 func (d *Dispatcher) passStatuses(ctx context.Context) (told int, err error) {
-	if d.GitLab == nil {
+	if d.GitLab == nil || d.rests() {
 		return 0, nil
 	}
 	due, err := d.Store.StatusesDue(ctx, 100)
@@ -27,6 +28,9 @@ func (d *Dispatcher) passStatuses(ctx context.Context) (told int, err error) {
 	sent, errs := make([]bool, len(due)), make([]error, len(due))
 	for i, s := range due {
 		group.Go(func() error {
+			if d.rests() {
+				return nil
+			}
 			sent[i], errs[i] = d.tell(gctx, s)
 			return nil // one that fails holds up no other
 		})
@@ -49,12 +53,18 @@ func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error
 	if status.State == s.Sent { // pending after pending is no transition
 		return true, d.Store.StatusSent(ctx, r.ID, r.State, s.Sent)
 	}
+	reach("before status " + status.State)
 	err := d.GitLab.SetStatus(ctx, status)
 	switch {
 	case err == nil:
-		return true, d.Store.StatusSent(ctx, r.ID, r.State, status.State)
+		reach("before sent " + status.State)
+		err = d.Store.StatusSent(ctx, r.ID, r.State, status.State)
+		reach("after sent " + status.State)
+		return true, err
 	case ctx.Err() != nil:
 		return false, nil
+	case errors.Is(err, ErrUnavailable):
+		d.rest()
 	}
 	after := retryIn(s.Tries, err)
 	var failed *Error
@@ -66,6 +76,22 @@ func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error
 	}
 	noted := d.Store.StatusFailed(ctx, r.ID, cut(err.Error(), maxReason), after)
 	return false, errors.Join(fmt.Errorf("status of run %s: %w", r.ID, err), noted)
+}
+
+// gitlabRest is how long a GitLab that did not answer is not asked: each status
+// that waits for it in vain would hold up the builds.
+const gitlabRest = 10 * time.Second
+
+func (d *Dispatcher) rest() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.resting = time.Now().Add(gitlabRest)
+}
+
+func (d *Dispatcher) rests() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Now().Before(d.resting)
 }
 
 // statusURL is the page of a run.

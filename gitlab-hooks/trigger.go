@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,18 +11,34 @@ import (
 	"github.com/guestos/aibuild/jenkins"
 )
 
-// trigger asks Jenkins to start a run's build. The run is in the state
-// triggering already.
+// trigger asks Jenkins to start a run's build. That is committed before: whoever
+// finds the run triggering knows that Jenkins may have been asked, and whoever
+// has lost the run does not ask. The request ends within half of LostAfter, or
+// is not made at all, as when this process stood still meanwhile: who takes the
+// run over asks again only when Jenkins has not known it for LostAfter.
 func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
+	until := time.Now().Add(p.d.LostAfter / 2)
+	step := to(r, lineage.RunTriggering, "asks jenkins to start "+r.JenkinsJob)
+	step.Run.JenkinsJob = r.JenkinsJob
+	ours, err := p.write(step)
+	if err != nil {
+		return waits(r, err.Error(), retryIn(0, err))
+	}
+	reach("before start")
+	if !ours || time.Now().After(until) {
+		return waits(r, "another daemon may have it", 0) // and if not, it is looked for in jenkins
+	}
+	ctx, cancel := context.WithDeadline(p.ctx, until)
+	defer cancel()
 	p.d.count(func(s *DispatchStats) { s.Triggers++ })
-	started, err := p.d.Jenkins.Start(p.ctx, r.JenkinsJob, map[string]string{
+	started, err := p.d.Jenkins.Start(ctx, r.JenkinsJob, map[string]string{
 		"AIBUILD_RUN_ID": r.ID, "AIBUILD_PROJECT": p.d.cloneURL(r.Project), "AIBUILD_REF": r.Ref,
 		"AIBUILD_COMMIT": r.Commit, "AIBUILD_IMAGE": r.Folder, "AIBUILD_FROM": r.From,
 	})
 	if err != nil {
 		return p.notTriggered(r, p.view.heard(err))
 	}
-	step := to(r, lineage.RunJenkinsQueue, fmt.Sprintf("item %d of jenkins' queue", started.QueueID))
+	step = to(r, lineage.RunJenkinsQueue, fmt.Sprintf("item %d of jenkins' queue", started.QueueID))
 	step.Run.QueueID = started.QueueID
 	return step
 }
@@ -30,6 +47,9 @@ func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
 // is looked for there.
 func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 	p.d.jobs.forget(r.JenkinsJob)
+	if refused(err) {
+		p.d.never(r.ID)
+	}
 	if time.Since(r.OpenedAt) > p.d.QueueFor {
 		return to(r, lineage.RunRejected, fmt.Sprintf("jenkins did not take it for %v; at last: %v", p.d.QueueFor, err))
 	}
@@ -39,14 +59,28 @@ func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 	return step
 }
 
+// refused: Jenkins has answered, and starts nothing.
+func refused(err error) bool {
+	for _, reason := range []error{jenkins.ErrAuth, jenkins.ErrForbidden, jenkins.ErrNotFound, jenkins.ErrNotBuildable, jenkins.ErrParameters} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // triggering is a run of which Jenkins may know, or not: a process was killed
-// between the request and its answer, or no answer came.
+// between the request and its answer, or no answer came. The request may still
+// be on its way, so Jenkins is asked to start it again only when it has not
+// known it for a while.
 func (p *pass) triggering(r lineage.ClaimedRun) lineage.RunStep {
 	if err := p.view.up(); err != nil {
 		return waits(r, err.Error(), retryIn(r.Tries, err))
 	}
 	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
 	switch {
+	case unheard(err) && !p.d.lost(r.ID):
+		return waits(r, "jenkins may have been asked to start it, and does not know it: looking again before it is asked once more", p.d.LostAfter/4)
 	case unheard(err):
 		return p.trigger(r)
 	case err != nil:
@@ -63,6 +97,7 @@ func unheard(err error) bool {
 
 // adopt takes over what Jenkins has of a run.
 func (p *pass) adopt(r lineage.ClaimedRun, found jenkins.Found) lineage.RunStep {
+	p.d.seen(r.ID)
 	if found.Build != nil {
 		return p.begun(r, *found.Build)
 	}
@@ -140,7 +175,6 @@ func (p *pass) perhapsLost(r lineage.ClaimedRun) lineage.RunStep {
 	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
 	switch {
 	case err == nil:
-		p.d.seen(r.ID)
 		return p.adopt(r, found)
 	case !unheard(err):
 		return p.unsure(r, err)
@@ -152,7 +186,7 @@ func (p *pass) perhapsLost(r lineage.ClaimedRun) lineage.RunStep {
 
 // unsure is a run about which Jenkins gives no usable answer.
 func (p *pass) unsure(r lineage.ClaimedRun, err error) lineage.RunStep {
-	p.view.heard(err)
+	err = p.view.heard(err)
 	if errors.Is(err, jenkins.ErrNotFound) && p.d.lost(r.ID) {
 		return to(r, lineage.RunLost, fmt.Sprintf("the job %s is gone: %v", r.JenkinsJob, err))
 	}
@@ -164,6 +198,13 @@ func (d *Dispatcher) seen(run string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.missed, run)
+}
+
+// never: Jenkins does not know the run, and nothing is on its way.
+func (d *Dispatcher) never(run string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.missed[run] = time.Now().Add(-d.LostAfter)
 }
 
 // lost says whether Jenkins has not known the run for long enough.
