@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
 const (
 	choreSchedule = "schedule"
 	scheduleEvery = time.Minute
-	// failuresInRow pause the scheduled rebuilds of an image.
-	failuresInRow = 3
 )
 
 // passSchedule opens runs that nobody pushed for: of images that are older than
@@ -25,132 +25,176 @@ func (d *Dispatcher) passSchedule(ctx context.Context) (opened int, err error) {
 		return 0, nil
 	}
 	var errs []error
+	var paused []string
 	for _, p := range d.Projects() {
-		n, err := d.scheduleProject(ctx, p)
-		opened += n
-		if err != nil {
+		s := &schedule{d: d, p: p}
+		if err := s.pass(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("schedule of %s: %w", p.Mirror.Project, err))
 		}
+		opened, paused = opened+s.opened, append(paused, s.paused...)
 	}
+	d.showPaused(paused, len(errs) == 0)
 	return opened, errors.Join(errs...)
 }
 
-// scheduleProject looks at the definitions of the refs that may release, at the
-// heads that were handled last.
-func (d *Dispatcher) scheduleProject(ctx context.Context, p Watched) (opened int, err error) {
-	heads, err := d.Store.Heads(ctx, p.Mirror.Project)
+// schedule is one look at what is due in a project.
+type schedule struct {
+	d      *Dispatcher
+	p      Watched
+	opened int
+	paused []string // images
+}
+
+// planned is an image as the head of a branch defines it.
+type planned struct {
+	head lineage.Head
+	img  ImageChange
+}
+
+// pass looks at every image once. What goes wrong with one holds up no other.
+func (s *schedule) pass(ctx context.Context) error {
+	heads, err := s.heads(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	var errs []error
+	var order []string // parents before their children
+	all := map[string][]planned{}
 	for _, head := range heads {
-		if head.Ref == "" || none(head.SHA) || len(p.Policy.ReleaseRefs) == 0 || !p.Policy.MayRelease(head.Ref) {
-			continue
-		}
-		definitions, err := d.definitions(ctx, p.Mirror.Project, head.SHA)
+		definitions, err := s.d.definitions(ctx, s.p.Mirror.Project, head.SHA)
 		if err != nil {
-			return opened, err
+			errs = append(errs, err)
+			continue
 		}
 		for _, img := range definitions {
 			if img.Definition == nil {
 				continue
 			}
-			why, err := d.overdue(ctx, img)
-			if err != nil {
-				return opened, err
+			if all[img.Name] == nil {
+				order = append(order, img.Name)
 			}
-			if why == "" {
-				continue
-			}
-			run := lineage.Run{Image: img.Name, Project: p.Mirror.Project, Ref: head.Ref, Commit: head.SHA, Folder: img.Folder, From: fromBuild, State: lineage.RunReceived}
-			if _, err := d.Store.OpenRun(ctx, run, lineage.ChannelDaemon, lineage.ChannelSchedule, why); err != nil {
-				return opened, err
-			}
-			opened++
+			all[img.Name] = append(all[img.Name], planned{head, img})
 		}
 	}
-	return opened, nil
+	for _, name := range order {
+		if err := s.image(ctx, all[name]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// overdue says why an image has to be built again though nothing was pushed.
-func (d *Dispatcher) overdue(ctx context.Context, img ImageChange) (string, error) {
-	def := img.Definition
-	if def.Rebuild == 0 && !def.FollowParent {
-		return "", nil
-	}
-	newest, err := d.newestGood(ctx, img.Name)
-	if err != nil || newest == nil {
-		return "", err // the first image comes from a push
-	}
-	why := ""
-	if def.Rebuild > 0 && time.Since(newest.BuiltAt) > def.Rebuild {
-		why = fmt.Sprintf("%s is older than %v (rebuild)", newest.Ref(), def.Rebuild)
-	}
-	if def.FollowParent && def.From.Image != "" && newest.Artifact != nil {
-		parent, err := d.newestGood(ctx, def.From.Image)
-		if err != nil {
-			return "", err
-		}
-		if parent != nil && parent.UUID != newest.Artifact.ParentUUID && parent.BuiltAt.After(newest.BuiltAt) {
-			why = fmt.Sprintf("its parent %s is newer than %s (follow_parent)", parent.Ref(), newest.Ref())
-		}
-	}
-	if why == "" {
-		return "", nil
-	}
-	return d.unlessTried(ctx, img.Name, newest, why)
-}
-
-func (d *Dispatcher) newestGood(ctx context.Context, name string) (*lineage.Image, error) {
-	found, err := d.Store.Resolve(ctx, lineage.Query{Name: name, Good: true})
-	switch {
-	case errors.Is(err, lineage.ErrNotFound), err == nil && len(found) == 0:
-		return nil, nil
-	case err != nil:
+// heads are the branches whose images are rebuilt: those that start builds and
+// may release, where they were handled last. Where the configuration names none
+// that may release, only the default branch counts: nobody wants every branch
+// that was ever pushed to be built for ever.
+func (s *schedule) heads(ctx context.Context) ([]lineage.Head, error) {
+	all, err := s.d.Store.Heads(ctx, s.p.Mirror.Project)
+	if err != nil {
 		return nil, err
 	}
-	return &found[0], nil
-}
-
-// unlessTried keeps a schedule from piling up runs: one at a time, and none
-// after three failures in a row, until somebody makes a good image.
-func (d *Dispatcher) unlessTried(ctx context.Context, name string, newest *lineage.Image, why string) (string, error) {
-	runs, _, err := d.Store.Runs(ctx, lineage.RunFilter{Image: name, Limit: failuresInRow})
-	if err != nil {
-		return "", err
-	}
-	failed := 0
-	for _, r := range runs {
-		switch {
-		case !r.Final():
-			return "", nil
-		case r.OpenedAt.After(newest.BuiltAt) && r.State != lineage.RunSuccess:
-			failed++
+	standard := ""
+	if len(s.p.Policy.ReleaseRefs) == 0 {
+		if standard, err = s.d.defaultBranch(ctx, s.p); err != nil {
+			return nil, err
 		}
 	}
-	d.pause(name, failed >= failuresInRow)
-	if failed >= failuresInRow {
-		return "", nil
-	}
-	return why, nil
+	starts := definition.Policy{ReleaseRefs: s.p.Rules.Refs}
+	return slices.DeleteFunc(all, func(h lineage.Head) bool {
+		return !strings.HasPrefix(h.Ref, "refs/heads/") || none(h.SHA) || !starts.MayRelease(h.Ref) || !s.p.Policy.MayRelease(h.Ref) ||
+			len(s.p.Policy.ReleaseRefs) == 0 && h.Ref != standard
+	}), nil
 }
 
-// pause shows that an image is not rebuilt by itself any more.
-func (d *Dispatcher) pause(name string, paused bool) {
+// image opens a run of an image that is due. Several branches may define it: it
+// belongs to the one that its newest image was built from.
+func (s *schedule) image(ctx context.Context, choices []planned) error {
+	if !slices.ContainsFunc(choices, func(c planned) bool { return c.img.Definition.Rebuild > 0 || c.img.Definition.FollowParent }) {
+		return nil
+	}
+	newest, err := s.d.newestGood(ctx, choices[0].img.Name)
+	if err != nil || newest == nil { // the first image comes from a push
+		return err
+	}
+	if newest.Project != "" && newest.Project != s.p.Mirror.Project {
+		return nil // the name is another project's, and so is its schedule
+	}
+	c := choices[0]
+	if a := newest.Artifact; a != nil {
+		if i := slices.IndexFunc(choices, func(c planned) bool { return strings.TrimPrefix(c.head.Ref, "refs/heads/") == a.Ref }); i >= 0 {
+			c = choices[i]
+		}
+	}
+	why, err := s.d.overdue(ctx, c.img.Definition, newest)
+	if err != nil || why.text == "" {
+		return err
+	}
+	if waits, err := s.d.waitsForRuns(ctx, c.img.Definition); err != nil || waits {
+		return err
+	}
+	t, err := s.d.tried(ctx, s.p.Mirror.Project, c.head.Ref, c.img.Name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case t.failed > failuresInRow:
+		s.paused = append(s.paused, c.img.Name)
+		return nil
+	case t.failed == failuresInRow:
+		s.paused = append(s.paused, c.img.Name)
+		return s.open(ctx, c, lineage.RunRejected, t.pauses())
+	case why.old && t.made.ImageUUID == newest.UUID && s.d.now().Sub(t.made.FinishedAt) < c.img.Definition.Rebuild:
+		return nil // the clock of the machine that built it is wrong
+	case t.last.OpenedAt.After(why.since) && s.d.now().Before(t.again()):
+		return nil
+	}
+	if refused := s.p.refuses(c.img); refused != "" { // the rules have changed since the push
+		return s.open(ctx, c, lineage.RunRejected, refused)
+	}
+	return s.open(ctx, c, lineage.RunReceived, why.text)
+}
+
+func (s *schedule) open(ctx context.Context, c planned, state, why string) error {
+	run, err := s.d.Store.OpenRun(ctx, lineage.Run{
+		Image: c.img.Name, Project: s.p.Mirror.Project, Ref: c.head.Ref, Commit: c.head.SHA, Folder: c.img.Folder, From: fromBuild, State: state,
+	}, lineage.ChannelDaemon, lineage.ChannelSchedule, cut(why, maxReason))
+	if err != nil {
+		return err
+	}
+	s.opened++
+	if state == lineage.RunRejected {
+		s.d.Log.Warn("a scheduled rebuild is not started", "image", c.img.Name, "run", run.ID, "reason", why)
+	} else {
+		s.d.Log.Info("a scheduled rebuild", "image", c.img.Name, "run", run.ID, "reason", why)
+	}
+	return nil
+}
+
+// showPaused keeps the images that are not rebuilt by themselves any more where
+// Stats shows them. After a look that could not see all, those of before stay.
+func (d *Dispatcher) showPaused(paused []string, all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if paused && !slices.Contains(d.stats.Paused, name) {
-		d.stats.Paused = append(slices.Clone(d.stats.Paused), name)
-		d.Log.Warn("scheduled rebuilds are paused after three failures in a row: mend the image and push", "image", name)
+	if !all {
+		paused = append(paused, d.stats.Paused...)
 	}
-	if !paused {
-		d.stats.Paused = slices.DeleteFunc(slices.Clone(d.stats.Paused), func(n string) bool { return n == name })
-	}
+	slices.Sort(paused)
+	d.stats.Paused = slices.Compact(paused)
 }
 
-// loadedCache keeps the definitions of the commits that were looked at last.
+func (d *Dispatcher) now() time.Time {
+	if d.Now != nil {
+		return d.Now()
+	}
+	return time.Now()
+}
+
+// loadedCache keeps the definitions of the commits that were looked at last, and
+// the default branches of projects.
 type loadedCache struct {
-	mu   sync.Mutex
-	seen map[string][]ImageChange
+	mu       sync.Mutex
+	seen     map[string][]ImageChange
+	standard map[string]string
 }
 
 const mostLoaded = 64
@@ -176,4 +220,26 @@ func (d *Dispatcher) definitions(ctx context.Context, project, commit string) ([
 	}
 	d.loaded.seen[key] = list
 	return list, nil
+}
+
+const choreStandard = "default branch of "
+
+// defaultBranch asks GitLab now and then for the ref of a project's default branch.
+func (d *Dispatcher) defaultBranch(ctx context.Context, p Watched) (string, error) {
+	d.loaded.mu.Lock()
+	defer d.loaded.mu.Unlock()
+	known, ok := d.loaded.standard[p.Mirror.Project]
+	if ok && !d.due(choreStandard+p.Mirror.Project, d.HeadsEvery) {
+		return known, nil
+	}
+	ref, err := p.Mirror.standard(ctx)
+	if err != nil {
+		d.soon(choreStandard + p.Mirror.Project)
+		return "", err
+	}
+	if d.loaded.standard == nil {
+		d.loaded.standard = map[string]string{}
+	}
+	d.loaded.standard[p.Mirror.Project] = ref
+	return ref, nil
 }
