@@ -115,7 +115,7 @@ func (h ProjectHook) Problem() string {
 	case h.AlertStatus != "" && h.AlertStatus != "executable":
 		return "gitlab says that the hook is " + h.AlertStatus
 	case !h.Push:
-		return "push events are switched off in the project's webhook settings"
+		return "push events are switched off; switch them on in the project's webhook settings"
 	}
 	return ""
 }
@@ -151,9 +151,17 @@ func (c Client) Hooks(ctx context.Context, project string) ([]ProjectHook, error
 		return response, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, maintainers(err)
 	}
 	return hooks, nil
+}
+
+// maintainers says which role is missing for what only maintainers see.
+func maintainers(err error) error {
+	if failed, ok := errors.AsType[*Error](err); ok && failed.Reason == ErrForbidden {
+		failed.Hint = "give the token's owner the role Maintainer, if webhooks are to be looked at: gitlab shows them to no other"
+	}
+	return err
 }
 
 // Delivery is one that a webhook made.
@@ -168,13 +176,13 @@ func (d Delivery) Problem() string {
 	case d.Status == "" || d.Status[0] == '2' || d.Status[0] == '3': // both are success to GitLab
 		return ""
 	case d.Status == "401":
-		return "the answer was 401: the webhook's secret is not one that this daemon has; enter the same in both"
+		return "the answer was 401: the webhook's secret is none that the daemon has; enter the same in both"
 	case d.Status == "404" || d.Status == "405":
 		return "the answer was " + d.Status + ": the webhook leads to something else; correct its url"
 	case d.Status[0] >= '0' && d.Status[0] <= '9':
 		return "the answer was " + d.Status + "; look into the daemon's log, and press Test in the project's webhook settings"
 	}
-	return "gitlab got no answer (" + clip(d.Status) + "): see that it reaches the webhook's url, and trusts its certificate"
+	return "gitlab got no answer (" + clip(d.Status) + "); see that it reaches the webhook's url, and trusts its certificate"
 }
 
 // LastDelivery reads the newest delivery of a webhook. known is false when there is none, or when GitLab keeps no list
@@ -199,7 +207,7 @@ func (c Client) LastDelivery(ctx context.Context, project string, hook int) (las
 		return Delivery{}, false, nil
 	}
 	if err != nil {
-		return Delivery{}, false, c.refusal(op, response, caught, err)
+		return Delivery{}, false, maintainers(c.refusal(op, response, caught, err))
 	}
 	if len(found) == 0 {
 		return Delivery{}, false, nil

@@ -68,6 +68,7 @@ type project struct {
 	NewBranch   string   `yaml:"new_branch"` // all, changed, none
 	Tags        []string `yaml:"tags"`       // that are built
 	Job         string   `yaml:"job"`        // Jenkins job
+	Labels      []string `yaml:"labels"`     // of the agents that the job asks for; doctor looks for them
 	Release     struct {
 		Refs       []string `yaml:"refs"`
 		Clusters   []string `yaml:"clusters"`

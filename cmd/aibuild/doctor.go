@@ -20,7 +20,6 @@ import (
 	"github.com/guestos/aibuild/aibuild/process"
 	"github.com/guestos/aibuild/aibuild/qemu"
 	hooks "github.com/guestos/aibuild/gitlab-hooks"
-	"github.com/guestos/aibuild/jenkins"
 )
 
 // finding is one line of the doctor's report.
@@ -42,8 +41,8 @@ func (w *world) doctorCommand() *cli.Command {
 		Name: "doctor", Usage: "what works here, and what to do about the rest",
 		Flags: []cli.Flag{
 			outputFlag(),
-			&cli.BoolFlag{Name: "jenkins", Usage: "also ask Jenkins (JENKINS_URL, JENKINS_USER, JENKINS_TOKEN)"},
-			&cli.BoolFlag{Name: "gitlab", Usage: "also ask GitLab (GITLAB_URL, GITLAB_TOKEN)"},
+			&cli.BoolFlag{Name: "jenkins", Usage: "also ask Jenkins (JENKINS_URL, JENKINS_USER, JENKINS_TOKEN) about every job of the configuration"},
+			&cli.BoolFlag{Name: "gitlab", Usage: "also ask GitLab (GITLAB_URL, GITLAB_TOKEN) about every project of the configuration"},
 		},
 		Action: w.doctor,
 	}
@@ -58,7 +57,7 @@ func (w *world) doctor(c *cli.Context) error {
 		return err
 	}
 	d := &doctor{w: w, c: c, data: data}
-	for _, check := range []func(context.Context){d.accelerator, d.packer, d.firmware, d.tools, d.space, d.database, d.web, d.clouds, d.jenkins, d.gitlab} {
+	for _, check := range d.checks() {
 		check(c.Context)
 	}
 	printErr := w.print(c, d.findings, func(t io.Writer) error {
@@ -81,10 +80,27 @@ func (w *world) doctor(c *cli.Context) error {
 	return printErr
 }
 
+// checks are those that every machine needs, then those of the daemon, where it
+// is asked about.
+func (d *doctor) checks() []func(context.Context) {
+	list := []func(context.Context){d.accelerator, d.packer, d.firmware, d.tools, d.space, d.database, d.web, d.clouds}
+	if d.c.Bool("jenkins") || d.c.Bool("gitlab") || d.w.config.listens() {
+		list = append(list, d.listen)
+	}
+	if d.c.Bool("jenkins") {
+		list = append(list, d.jenkins)
+	}
+	if d.c.Bool("gitlab") {
+		list = append(list, d.gitlab)
+	}
+	return list
+}
+
 type doctor struct {
 	w        *world
 	c        *cli.Context
 	data     string
+	store    *lineage.Store // nil where the database could not be opened
 	findings []finding
 }
 
@@ -151,6 +167,7 @@ func (d *doctor) database(ctx context.Context) {
 		d.fails("database", err, "")
 		return
 	}
+	d.store = store
 	s, err := store.Status(ctx)
 	if err == nil {
 		err = store.Ready(ctx)
@@ -262,58 +279,20 @@ func quotas(all []glance.Quota) string {
 	return text.String()
 }
 
-func (d *doctor) tools(context.Context) {
-	for _, name := range []string{"git", "qemu-img"} {
-		if path, err := process.Look(name); err != nil {
-			d.fails(name, err, "apt-get install git qemu-utils")
-		} else {
-			d.add(ok, name, path, "")
-		}
+// tools are the programs that are called, but Packer and QEMU itself.
+func (d *doctor) tools(ctx context.Context) {
+	if path, err := process.Look("qemu-img"); err != nil {
+		d.fails("qemu-img", err, "apt-get install qemu-utils")
+	} else {
+		d.add(ok, "qemu-img", path, "")
 	}
-}
-
-func (d *doctor) jenkins(ctx context.Context) {
-	if !d.c.Bool("jenkins") {
-		return
-	}
-	token, err := d.w.config.secret("JENKINS_TOKEN", "", d.w.config.Jenkins.TokenFile)
-	if err != nil {
-		d.fails("jenkins", err, "")
-		return
-	}
-	h, err := jenkins.Client{
-		URL: d.w.config.env("JENKINS_URL", d.w.config.Jenkins.URL), User: d.w.config.env("JENKINS_USER", d.w.config.Jenkins.User), Token: token,
-	}.Check(ctx)
-	var failed *jenkins.Error
+	version, err := hooks.CheckGit(ctx)
 	switch {
-	case errors.As(err, &failed):
-		d.fails("jenkins", err, failed.Hint)
-	case err != nil:
-		d.fails("jenkins", err, "")
-	case h.QuietingDown:
-		d.add(warn, "jenkins", "version "+h.Version+", logged in as "+h.User, "it is preparing for shutdown: builds will wait")
+	case err == nil:
+		d.add(ok, "git", version, "")
+	case version != "" && !d.c.Bool("gitlab"): // only the daemon needs a newer one
+		d.add(warn, "git", err.Error(), "")
 	default:
-		d.add(ok, "jenkins", "version "+h.Version+", logged in as "+h.User, "")
-	}
-}
-
-func (d *doctor) gitlab(ctx context.Context) {
-	if !d.c.Bool("gitlab") {
-		return
-	}
-	token, err := d.w.config.secret("GITLAB_TOKEN", "", d.w.config.GitLab.TokenFile)
-	if err != nil {
-		d.fails("gitlab", err, "")
-		return
-	}
-	h, err := hooks.Client{URL: d.w.config.env("GITLAB_URL", d.w.config.GitLab.URL), Token: token}.Check(ctx)
-	var failed *hooks.Error
-	switch {
-	case errors.As(err, &failed):
-		d.fails("gitlab", err, failed.Hint)
-	case err != nil:
-		d.fails("gitlab", err, "")
-	default:
-		d.add(ok, "gitlab", "version "+h.Version+", logged in as "+h.User, "")
+		d.fails("git", err, "")
 	}
 }

@@ -245,7 +245,7 @@ func (s *service) reload() {
 // routes are the daemon's doors: the webhook, and everything that the API has.
 func (s *service) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/hooks/gitlab", s.handler)
+	mux.Handle(hookPath, s.handler)
 	mux.Handle("/", s.api.Handler())
 	return mux
 }
