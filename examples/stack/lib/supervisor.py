@@ -105,9 +105,14 @@ def send(doomed, number):
                 pass
 
 
-def listens(port):
+def sockets(port):
+    """The states of the sockets on 127.0.0.1 that have this port: 0A listens, 06 is TIME_WAIT."""
     with open("/proc/net/tcp", encoding="ascii") as file:
-        return any(line.split()[1] == f"0100007F:{port:04X}" and line.split()[3] == "0A" for line in file)
+        return {line.split()[3] for line in file if line.split()[1] == f"0100007F:{port:04X}"}
+
+
+def listens(port):
+    return "0A" in sockets(port)
 
 
 class Refused(Exception):
@@ -278,10 +283,15 @@ class Supervisor:
         same. Set afterwards, the option lets a service, which sets it too, listen on the bound port,
         while the kernel gives the port to nobody who asks for any free one - also while the service
         is down between a crash and its restart.
+
+        Connections that our service closed a moment ago keep a remembered port for a minute (TIME_WAIT).
+        Nobody can have reserved it meanwhile, so that they need not be waited for.
         """
         candidates = [port] if port else random.sample(PORTS, 200)
         for candidate in candidates:
             reserved = socket.socket()
+            if port and sockets(port) == {"06"}:
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 reserved.bind(("127.0.0.1", candidate))
             except OSError:
