@@ -165,6 +165,9 @@ func (i *Image) encode() ([]byte, error) {
 // prefix, Glance id, sha256 or URL. Without a Recorder, or while its database
 // is away, NAME, uuid, prefix and sha256 are looked up in images/build.
 func (p *Pipeline) Find(ctx context.Context, ref string) (*Image, error) {
+	if ref == "" { // to the records, this asks for any
+		return nil, &NotFound{What: "image", Ref: ref, Hint: "name one: aibuild image list"}
+	}
 	if p.Recorder != nil {
 		found, err := p.Recorder.Resolve(ctx, lineage.Query{Ref: ref})
 		var down *lineage.Unavailable

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"syscall"
 	"time"
 )
 
@@ -119,7 +120,7 @@ type loader struct {
 func (l *loader) read(name string, limit int64) ([]byte, error) {
 	full := path.Join(l.dir, name)
 	info, err := lstat(l.fsys, full)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		l.problem(0, "is not there", "run aibuild init NAME to make a definition, or name the folder of one")
 		return nil, nil
 	}

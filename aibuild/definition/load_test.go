@@ -303,6 +303,9 @@ func TestLinks(t *testing.T) {
 	if _, err := Load(os.DirFS(base), "../x"); err == nil {
 		t.Error("Load left the file system")
 	}
+	if _, err := Load(os.DirFS(base), "images/debian-12/aibuild.yaml"); err == nil || !strings.Contains(err.Error(), "is not there; run aibuild init") {
+		t.Errorf("a file instead of a folder: %v", err)
+	}
 	if _, err := Load(os.DirFS(base), "nowhere"); err == nil || !strings.Contains(err.Error(), "nowhere/aibuild.yaml: is not there; run aibuild init") {
 		t.Errorf("an absent folder: %v", err)
 	}

@@ -263,3 +263,24 @@ func TestUnknownDatabase(t *testing.T) {
 		t.Errorf("open = %v, want the remedy", err)
 	}
 }
+
+// What the server refuses for good is a matter of the address, not of a server that is away: work does not begin on it.
+func TestRefusedAddress(t *testing.T) {
+	socket, err := mysql.ParseDSN(server.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query(t, "CREATE USER stranger IDENTIFIED BY 'right'")
+	t.Cleanup(func() { query(t, "DROP USER stranger") })
+	for dsn, want := range map[string]string{
+		"stranger:wrong@unix(" + socket.Addr + ")/aibuild": "refuses user stranger or the password",
+		"stranger:right@unix(" + socket.Addr + ")/aibuild": "may not use database aibuild",
+		server.dsn + "?tls=true":                           "does not have",
+	} {
+		_, err := Open(t.Context(), Config{DSN: dsn})
+		invalid, ok := errors.AsType[*Invalid](err)
+		if !ok || invalid.Field != "database" || !strings.Contains(err.Error(), want) {
+			t.Errorf("open = %v, want %q", err, want)
+		}
+	}
+}

@@ -17,6 +17,8 @@ const (
 	StateRevoked        = "revoked"
 )
 
+var imageStates = []string{StateBuilt, StateTestFailed, StateTestError, StatePassed, StatePublished, StatePartlyReleased, StateReleased, StateRevoked}
+
 // Image is one image with its story. The JSON form is what `image history -o
 // json` and the API give; fields are only ever added.
 type Image struct {

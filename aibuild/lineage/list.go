@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,6 +93,9 @@ func (f Filter) sql() (string, []any, int, error) {
 	if err != nil {
 		return "", nil, 0, err
 	}
+	if f.State != "" && !slices.Contains(imageStates, f.State) {
+		return "", nil, 0, &Invalid{Field: "state", Problem: fmt.Sprintf("%q is not a state of an image: %s", f.State, strings.Join(imageStates, ", "))}
+	}
 	var where []string
 	var args []any
 	index := "built"
@@ -169,6 +173,9 @@ func (f RunFilter) sql() (string, []any, int, error) {
 	limit, err := pageSize(f.Limit)
 	if err != nil {
 		return "", nil, 0, err
+	}
+	if _, ok := runRank[f.State]; !ok && f.State != "" {
+		return "", nil, 0, &Invalid{Field: "state", Problem: fmt.Sprintf("%q is not a state of a run", f.State)}
 	}
 	var where []string
 	var args []any

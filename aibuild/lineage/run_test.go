@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +189,18 @@ func TestPagesOfRuns(t *testing.T) {
 		}
 		if diff := cmp.Diff(runs, got); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", f, diff)
+		}
+	}
+}
+
+// A misspelt state is no reason to say that there is nothing.
+func TestListsKnowTheirStates(t *testing.T) {
+	s := newStore(t)
+	_, _, images := s.Images(t.Context(), Filter{State: "relaesed"})
+	_, _, runs := s.Runs(t.Context(), RunFilter{State: "relaesed"})
+	for what, err := range map[string]error{"images": images, "runs": runs} {
+		if invalid, ok := errors.AsType[*Invalid](err); !ok || invalid.Field != "state" || !strings.Contains(err.Error(), "relaesed") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

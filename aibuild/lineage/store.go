@@ -67,9 +67,22 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.inbox.SetMaxIdleConns(4)
 	s.inbox.SetConnMaxLifetime(3 * time.Minute)
 	if err := s.db.PingContext(ctx); err != nil {
-		return nil, errors.Join(s.fault(ctx, "open", err), s.Close())
+		return nil, errors.Join(s.refused(s.fault(ctx, "open", err)), s.Close())
 	}
 	return s, nil
+}
+
+// refused says which part of the address the server, which answers, does not take.
+func (s *Store) refused(err error) error {
+	switch n := number(err); {
+	case n == erAccess:
+		return &Invalid{Field: "database", Problem: fmt.Sprintf("the server at %s refuses user %s or the password: %v", s.cfg.Addr, s.cfg.User, err)}
+	case n == erDBAccess:
+		return &Invalid{Field: "database", Problem: fmt.Sprintf("user %s may not use database %s, or it is not there: %v", s.cfg.User, s.cfg.DBName, err)}
+	case errors.Is(err, mysql.ErrNoTLS):
+		return &Invalid{Field: "database", Problem: fmt.Sprintf("the address asks for TLS, which the server at %s does not have: set it up there, or take tls=true out", s.cfg.Addr)}
+	}
+	return err
 }
 
 // Close closes the connections. Locks that are still held are dropped.

@@ -35,14 +35,15 @@ func (w *world) app() *cli.App {
 			[]*cli.Command{w.imageCommand(), w.runsCommand()}, w.adminCommands()),
 	}
 	for _, cmd := range app.Commands {
-		finishCommand(cmd, "aibuild")
+		w.finishCommand(cmd, "aibuild")
 	}
 	return app
 }
 
 // finishCommand gives every command what all of them have in common.
-func finishCommand(cmd *cli.Command, parent string) {
+func (w *world) finishCommand(cmd *cli.Command, parent string) {
 	path := parent + " " + cmd.Name
+	cmd.Before = func(*cli.Context) error { w.command = path; return nil }
 	cmd.HideHelpCommand = true
 	cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 		return usagef("%v; see %s --help", err, path)
@@ -57,7 +58,7 @@ func finishCommand(cmd *cli.Command, parent string) {
 		return usagef("%s needs one of: %s", path, strings.Join(names(cmd.Subcommands), ", "))
 	}
 	for _, sub := range cmd.Subcommands {
-		finishCommand(sub, path)
+		w.finishCommand(sub, path)
 	}
 }
 
@@ -117,6 +118,12 @@ func args(c *cli.Context, words ...string) error {
 		return usagef("%s: %s is missing; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[n], "?"), c.Command.HelpName)
 	case n > len(words):
 		return usagef("%s: unexpected argument %q; see %s --help", c.Command.HelpName, c.Args().Get(len(words)), c.Command.HelpName)
+	}
+	// As of a variable that a script did not set.
+	for i, given := range c.Args().Slice() {
+		if given == "" {
+			return usagef("%s: %s is empty; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[i], "?"), c.Command.HelpName)
+		}
 	}
 	return nil
 }

@@ -64,6 +64,9 @@ func TestEveryCommandIsStrict(t *testing.T) {
 				strict(t, words, "needs one of")
 			default:
 				strict(t, append(slices.Clone(words), "a", "b", "c", "d"), "unexpected argument")
+				if c.ArgsUsage != "" {
+					strict(t, append(slices.Clone(words), ""), "is empty")
+				}
 				if c.ArgsUsage != "" && !strings.HasPrefix(c.ArgsUsage, "[") {
 					strict(t, words, "is missing")
 				}
