@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -24,6 +25,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/aibuild/privatedb"
 	"github.com/guestos/aibuild/gitlab-hooks/gitlabtest"
 	"github.com/guestos/aibuild/jenkins"
 	"github.com/guestos/aibuild/jenkins/jenkinstest"
@@ -387,6 +389,16 @@ func told(all []finding) string {
 // Of an installation that is well, nothing else is said.
 func TestDoctorOfAHealthyDaemon(t *testing.T) {
 	p := newPatient(t)
+	t.Cleanup(func() { // its keeper may just be ending it
+		dir := filepath.Join(p.env["AIBUILD_DATA"], "db")
+		err := privatedb.Stop(context.Background(), dir)
+		for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			err = privatedb.Stop(context.Background(), dir)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
 	p.answer.Store(202)
 	p.push("ops/images", 1)
 	p.build()
