@@ -90,13 +90,13 @@ func (w *world) audit(c *cli.Context) error {
 	if err := args(c, "IMAGE?"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
 	filter := lineage.EventFilter{Actor: c.String("actor"), Cursor: c.String("cursor"), Limit: c.Int("limit")}
 	if ref := c.Args().First(); ref != "" {
-		img, err := one(c.Context, store, ref)
+		img, err := one(c.Context, from.images, ref)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (w *world) audit(c *cli.Context) error {
 			filter.Image, filter.ImageUUID = "", img.UUID
 		}
 	}
-	events, next, err := store.Events(c.Context, filter)
+	events, next, err := from.runs.Events(c.Context, filter)
 	if err != nil {
 		return err
 	}

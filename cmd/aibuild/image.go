@@ -85,19 +85,15 @@ func (w *world) change(done string, do func(*cli.Context, *aibuild.Pipeline, str
 	}
 }
 
-func (w *world) reading(c *cli.Context) (*lineage.Store, error) {
-	return w.store(c.Context, w.logger(c))
-}
-
 func (w *world) imageList(c *cli.Context) error {
 	if err := args(c, "NAME?"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	images, _, err := store.Images(c.Context, lineage.Filter{Name: c.Args().First(), State: c.String("state"), Limit: c.Int("limit")})
+	images, _, err := from.images.Images(c.Context, lineage.Filter{Name: c.Args().First(), State: c.String("state"), Limit: c.Int("limit")})
 	if err != nil {
 		return err
 	}
@@ -131,11 +127,11 @@ func (w *world) imageShow(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	img, err := one(c.Context, store, c.Args().First())
+	img, err := one(c.Context, from.images, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -143,8 +139,8 @@ func (w *world) imageShow(c *cli.Context) error {
 }
 
 // one resolves a reference to its image.
-func one(ctx context.Context, store *lineage.Store, ref string) (lineage.Image, error) {
-	found, err := store.Resolve(ctx, lineage.Query{Ref: ref})
+func one(ctx context.Context, from imageReader, ref string) (lineage.Image, error) {
+	found, err := from.Resolve(ctx, lineage.Query{Ref: ref})
 	if err != nil {
 		return lineage.Image{}, fmt.Errorf("image %q: %w", ref, err)
 	}
@@ -182,11 +178,11 @@ func (w *world) imageHistory(c *cli.Context) error {
 	if err := args(c, "NAME|UUID"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	entries, err := store.History(c.Context, c.Args().First(), c.Int("limit"))
+	entries, err := from.images.History(c.Context, c.Args().First(), c.Int("limit"))
 	if err != nil {
 		return fmt.Errorf("image %q: %w", c.Args().First(), err)
 	}
@@ -228,20 +224,20 @@ func (w *world) imageTree(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	img, err := one(c.Context, store, c.Args().First())
+	img, err := one(c.Context, from.images, c.Args().First())
 	if err != nil {
 		return err
 	}
-	tree, err := descend(c.Context, store, img, 0)
+	tree, err := descend(c.Context, from.images, img, 0)
 	if err != nil {
 		return err
 	}
 	for a := img.Artifact; a != nil && a.ParentUUID != ""; {
-		parent, err := one(c.Context, store, a.ParentUUID)
+		parent, err := one(c.Context, from.images, a.ParentUUID)
 		if err != nil {
 			return err
 		}
@@ -254,17 +250,17 @@ func (w *world) imageTree(c *cli.Context) error {
 // deepest is how many generations are shown.
 const deepest = 20
 
-func descend(ctx context.Context, store *lineage.Store, img lineage.Image, depth int) (node, error) {
+func descend(ctx context.Context, from imageReader, img lineage.Image, depth int) (node, error) {
 	n := node{UUID: img.UUID, Ref: img.Ref(), State: img.State}
 	if depth == deepest {
 		return n, nil
 	}
-	children, err := store.Resolve(ctx, lineage.Query{Parent: img.UUID})
+	children, err := from.Resolve(ctx, lineage.Query{Parent: img.UUID})
 	if err != nil && !isNotFound(err) {
 		return n, err
 	}
 	for _, child := range children {
-		c, err := descend(ctx, store, child, depth+1)
+		c, err := descend(ctx, from, child, depth+1)
 		if err != nil {
 			return n, err
 		}

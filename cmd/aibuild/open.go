@@ -21,10 +21,12 @@ import (
 	"github.com/guestos/aibuild/aibuild/publish"
 )
 
-// dsn finds out which database is used: AIBUILD_DSN, else the private one.
+// dsn finds out which database is used: AIBUILD_DSN, else the private one. What
+// asks for it can do nothing with a server, and is not for it either: a token's
+// rights end before the tables.
 func (w *world) dsn() (dsn string, private bool, err error) {
 	if w.getenv("AIBUILD_SERVER") != "" {
-		return "", false, usagef("AIBUILD_SERVER is set, but this aibuild does not speak to a server yet; unset it and set AIBUILD_DSN")
+		return "", false, usagef("%s needs the database itself, and AIBUILD_SERVER is set: unset it, and set AIBUILD_DSN, on the server's machine", w.command)
 	}
 	dsn, err = w.config.secret("AIBUILD_DSN", w.config.Database.DSN, w.config.Database.DSNFile)
 	if err != nil {
@@ -183,16 +185,11 @@ func (w *world) pipeline(c *cli.Context) (*aibuild.Pipeline, error) {
 	p := &aibuild.Pipeline{
 		Site: site, DataDir: data, CloudsFile: w.cloudsFile(), Log: log,
 		Actor: actor(), Channel: "cli", Project: c.String("project"), Ref: strings.TrimPrefix(w.given(c, "ref", "AIBUILD_REF"), "refs/heads/"),
-		Progress: w.progress(), Policy: w.config.policy,
+		Progress: w.progress(),
 	}
-	r := &recorder{open: func(ctx context.Context) (*lineage.Store, error) { return w.store(ctx, log) }}
-	var down *lineage.Unavailable
-	if _, err := r.get(c.Context); err != nil && !errors.As(err, &down) {
+	if err := w.record(c, p, log); err != nil {
 		return nil, err
-	} else if err != nil {
-		fmt.Fprintf(w.stderr, "aibuild: %v; going on: what happens is journalled and recorded later\n", err)
 	}
-	p.Recorder = r
 	if _, err := p.Deliver(c.Context); err != nil {
 		log.Warn("what earlier runs could not record waits still", "error", err)
 	}

@@ -57,11 +57,11 @@ func (w *world) runsList(c *cli.Context) error {
 	if err := args(c, "IMAGE?"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	runs, next, err := store.Runs(c.Context, lineage.RunFilter{
+	runs, next, err := from.runs.Runs(c.Context, lineage.RunFilter{
 		Image: c.Args().First(), State: c.String("state"), Unfinished: c.Bool("unfinished"), Cursor: c.String("cursor"), Limit: c.Int("limit"),
 	})
 	if err != nil {
@@ -88,16 +88,16 @@ func (w *world) runsList(c *cli.Context) error {
 }
 
 // oneRun is the run that the only argument names.
-func (w *world) oneRun(c *cli.Context) (*lineage.Store, lineage.Run, error) {
+func (w *world) oneRun(c *cli.Context) (runReader, lineage.Run, error) {
 	if err := args(c, "RUN"); err != nil {
 		return nil, lineage.Run{}, err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return nil, lineage.Run{}, err
 	}
-	run, err := store.Run(c.Context, c.Args().First())
-	return store, run, err
+	run, err := from.runs.Run(c.Context, c.Args().First())
+	return from.runs, run, err
 }
 
 // shownRun is a run with its path.
@@ -107,11 +107,11 @@ type shownRun struct {
 }
 
 func (w *world) runsShow(c *cli.Context) error {
-	store, run, err := w.oneRun(c)
+	from, run, err := w.oneRun(c)
 	if err != nil {
 		return err
 	}
-	events, _, err := store.Events(c.Context, lineage.EventFilter{RunID: run.ID, Limit: 1000})
+	events, _, err := from.Events(c.Context, lineage.EventFilter{RunID: run.ID, Limit: 1000})
 	if err != nil {
 		return err
 	}
@@ -161,6 +161,9 @@ func (w *world) runsLog(c *cli.Context) error {
 		}
 		return run.Failure.Render(w.stdout)
 	}
+	if done, err := w.serverLog(c, run.ID, w.stdout); done || err != nil {
+		return err
+	}
 	data, err := w.config.dataDir()
 	if err != nil {
 		return err
@@ -186,45 +189,26 @@ func (w *world) runsStart(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	runs, err := w.steering(c)
 	if err != nil {
 		return err
 	}
-	name := c.Args().First()
-	runs, _, err := store.Runs(c.Context, lineage.RunFilter{Image: name, Limit: 100})
-	if err != nil {
-		return err
-	}
-	for _, last := range runs {
-		if last.Project == "" || last.Folder == "" || last.HeadSeq == 0 || c.String("ref") != "" && last.Ref != c.String("ref") {
-			continue
-		}
-		head, err := store.Head(c.Context, last.Project, last.Ref)
-		if err != nil {
-			return err
-		}
-		next := lineage.Run{Image: name, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder, From: "build", State: lineage.RunReceived}
-		return w.openRun(c, store, next, "started by hand")
-	}
-	return fmt.Errorf("no push of image %q was handled%s; push it first: %w", name, ofRef(c.String("ref")), lineage.ErrNotFound)
+	id, err := runs.start(c.Context, c.Args().First(), c.String("ref"), reasonOr(c, "started by hand"))
+	return w.printRunID(id, err)
 }
 
-func ofRef(ref string) string {
-	if ref == "" {
-		return ""
-	}
-	return " for " + ref
-}
-
-func (w *world) openRun(c *cli.Context, store *lineage.Store, run lineage.Run, reason string) error {
+func reasonOr(c *cli.Context, reason string) string {
 	if r := c.String("reason"); r != "" {
-		reason = r
+		return r
 	}
-	opened, err := store.OpenRun(c.Context, run, actor(), lineage.ChannelAPI, reason)
+	return reason
+}
+
+func (w *world) printRunID(id string, err error) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w.stdout, opened.ID)
+	_, err = fmt.Fprintln(w.stdout, id)
 	return err
 }
 
@@ -232,38 +216,35 @@ func (w *world) runsCancel(c *cli.Context) error {
 	if err := args(c, "RUN"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	runs, err := w.steering(c)
 	if err != nil {
 		return err
 	}
-	return store.RequestCancel(c.Context, c.Args().First(), actor(), c.String("reason"))
+	return runs.cancel(c.Context, c.Args().First(), c.String("reason"))
 }
 
 func (w *world) runsRetry(c *cli.Context) error {
-	store, run, err := w.oneRun(c)
+	if err := args(c, "RUN"); err != nil {
+		return err
+	}
+	runs, err := w.steering(c)
 	if err != nil {
 		return err
 	}
-	if !run.Final() {
-		return &lineage.Conflict{ID: run.ID, Problem: "has not ended: it is " + run.State}
-	}
-	from := c.String("from")
-	if from == "" {
-		from = run.From
-	}
-	return w.openRun(c, store, lineage.Run{RetryOf: run.ID, From: from, State: lineage.RunReceived}, "tried again by hand")
+	id, err := runs.retry(c.Context, c.Args().First(), c.String("from"), reasonOr(c, "tried again by hand"))
+	return w.printRunID(id, err)
 }
 
 func (w *world) runsWatch(c *cli.Context) error {
 	if err := args(c, "RUN"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
 	for said := ""; ; {
-		run, err := store.Run(c.Context, c.Args().First())
+		run, err := from.runs.Run(c.Context, c.Args().First())
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func (w *world) tokenCreate(c *cli.Context) error {
 	if err != nil || long == 0 {
 		return usagef("--expires %s: write how long it is valid, such as 90d", c.String("expires"))
 	}
-	store, err := w.reading(c)
+	store, err := w.store(c.Context, w.logger(c))
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (w *world) tokenList(c *cli.Context) error {
 	if err := args(c); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	store, err := w.store(c.Context, w.logger(c))
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (w *world) tokenRevoke(c *cli.Context) error {
 	if err := args(c, "NAME"); err != nil {
 		return err
 	}
-	store, err := w.reading(c)
+	store, err := w.store(c.Context, w.logger(c))
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type world struct {
 	closers []func() error
 	signal  os.Signal // that ended us
 	said    bool      // which database is used
+	warned  bool      // that the token can be read on the way
+	command string    // that is run: aibuild runs list
 }
 
 // usageError is a mistake in how a command was called: exit status 2.
@@ -88,6 +90,9 @@ func (w *world) finish(err error) int {
 	var failed *aibuild.Error
 	if !errors.As(err, &failed) {
 		failed = asError(err)
+	}
+	if code, blame := judgeServer(err); code != 0 && failed.Code == aibuild.CodeInfrastructure {
+		failed.Code, failed.Failure.Blame = code, blame
 	}
 	if failed.Code == aibuild.CodeUsage && !ranSomething(failed) {
 		fmt.Fprintf(w.stderr, "aibuild: %v\n", failed.Err)

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/guestos/aibuild/aibuild/api"
+	"github.com/guestos/aibuild/aibuild/lineage"
+)
+
+// imageReader is the story of images: the database's, or the server's.
+type imageReader interface {
+	Resolve(ctx context.Context, q lineage.Query) ([]lineage.Image, error)
+	Images(ctx context.Context, f lineage.Filter) (images []lineage.Image, next string, err error)
+	History(ctx context.Context, ref string, limit int) ([]lineage.Entry, error)
+}
+
+// runReader is the story of runs, and of everything that happened.
+type runReader interface {
+	Run(ctx context.Context, id string) (lineage.Run, error)
+	Runs(ctx context.Context, f lineage.RunFilter) (runs []lineage.Run, next string, err error)
+	Events(ctx context.Context, f lineage.EventFilter) (events []lineage.Event, next string, err error)
+}
+
+// reader is both.
+type reader struct {
+	images imageReader
+	runs   runReader
+}
+
+// reading opens the server, else the database.
+func (w *world) reading(c *cli.Context) (reader, error) {
+	client, err := w.client(c)
+	if err != nil {
+		return reader{}, err
+	}
+	if client != nil {
+		return reader{client, serverRuns{client}}, nil
+	}
+	store, err := w.store(c.Context, w.logger(c))
+	return reader{store, store}, err
+}
+
+// serverRuns are the runs of a server.
+type serverRuns struct{ client *api.Client }
+
+// Run gives a run as the database has it: the server names the image that an
+// unfinished run is going to make.
+func (s serverRuns) Run(ctx context.Context, id string) (lineage.Run, error) {
+	detail, err := s.client.Run(ctx, id)
+	run := detail.Run
+	if err != nil || run.Final() || run.ImageUUID != run.ID {
+		return run, err
+	}
+	_, err = s.client.Resolve(ctx, lineage.Query{Ref: run.ID})
+	if errors.Is(err, lineage.ErrNotFound) {
+		run.ImageUUID, err = "", nil
+	}
+	return run, err
+}
+
+func (s serverRuns) Runs(ctx context.Context, f lineage.RunFilter) ([]lineage.Run, string, error) {
+	return s.client.Runs(ctx, f)
+}
+
+func (s serverRuns) Events(ctx context.Context, f lineage.EventFilter) ([]lineage.Event, string, error) {
+	return s.client.Events(ctx, f)
+}
+
+// steering starts and ends runs: in the database, or by the server.
+type steering interface {
+	start(ctx context.Context, image, ref, reason string) (id string, err error)
+	cancel(ctx context.Context, id, reason string) error
+	retry(ctx context.Context, id, from, reason string) (next string, err error)
+}
+
+func (w *world) steering(c *cli.Context) (steering, error) {
+	client, err := w.client(c)
+	if err != nil {
+		return nil, err
+	}
+	if client != nil {
+		return serverRuns{client}, nil
+	}
+	store, err := w.store(c.Context, w.logger(c))
+	return storeRuns{store}, err
+}
+
+func (s serverRuns) start(ctx context.Context, image, ref, reason string) (string, error) {
+	run, err := s.client.OpenRun(ctx, api.NewRun{Image: image, Ref: ref, Reason: reason})
+	missing, ok := errors.AsType[*lineage.Invalid](err)
+	if ok && slices.Contains([]string{"project", "ref", "folder", "commit"}, missing.Field) { // no run says it
+		return "", notPushed(image, ref)
+	}
+	return run.ID, err
+}
+
+func (s serverRuns) cancel(ctx context.Context, id, reason string) error {
+	_, err := s.client.Cancel(ctx, id, reason)
+	return err
+}
+
+func (s serverRuns) retry(ctx context.Context, id, from, reason string) (string, error) {
+	run, err := s.client.Retry(ctx, id, api.RetryOptions{From: from, Reason: reason})
+	return run.ID, err
+}
+
+// storeRuns are the runs of a database, which the daemon acts upon.
+type storeRuns struct{ store *lineage.Store }
+
+func (s storeRuns) start(ctx context.Context, image, ref, reason string) (string, error) {
+	runs, _, err := s.store.Runs(ctx, lineage.RunFilter{Image: image, Limit: 100})
+	if err != nil {
+		return "", err
+	}
+	for _, last := range runs {
+		if last.Project == "" || last.Folder == "" || last.HeadSeq == 0 || ref != "" && last.Ref != ref {
+			continue
+		}
+		head, err := s.store.Head(ctx, last.Project, last.Ref)
+		if err != nil {
+			return "", err
+		}
+		next := lineage.Run{Image: image, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder, From: "build", State: lineage.RunReceived}
+		return s.open(ctx, next, reason)
+	}
+	return "", notPushed(image, ref)
+}
+
+func notPushed(image, ref string) error {
+	of := ""
+	if ref != "" {
+		of = " for " + ref
+	}
+	return fmt.Errorf("no push of image %q was handled%s; push it first: %w", image, of, lineage.ErrNotFound)
+}
+
+func (s storeRuns) cancel(ctx context.Context, id, reason string) error {
+	return s.store.RequestCancel(ctx, id, actor(), reason)
+}
+
+func (s storeRuns) retry(ctx context.Context, id, from, reason string) (string, error) {
+	run, err := s.store.Run(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if !run.Final() {
+		return "", &lineage.Conflict{ID: run.ID, Problem: "has not ended: it is " + run.State}
+	}
+	if from == "" {
+		from = run.From
+	}
+	return s.open(ctx, lineage.Run{RetryOf: run.ID, From: from, State: lineage.RunReceived}, reason)
+}
+
+func (s storeRuns) open(ctx context.Context, run lineage.Run, reason string) (string, error) {
+	opened, err := s.store.OpenRun(ctx, run, actor(), lineage.ChannelAPI, reason)
+	return opened.ID, err
+}
+
+// serverLog copies the console of a run from the server; false where none is
+// named.
+func (w *world) serverLog(c *cli.Context, id string, to io.Writer) (bool, error) {
+	client, err := w.client(c)
+	if client == nil || err != nil {
+		return false, err
+	}
+	return true, client.RunLog(c.Context, id, to)
+}
