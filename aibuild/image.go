@@ -141,6 +141,10 @@ func (p *Pipeline) load(ctx context.Context, name, uuid string) (*Image, error) 
 	if img.Schema > manifestSchema {
 		return nil, fmt.Errorf("%s of %s %s has form %d, this aibuild reads up to %d; use a newer aibuild", manifestFile, name, uuid, img.Schema, manifestSchema)
 	}
+	if img.Name != name || img.UUID != uuid || img.Artifact().SHA256 == "" {
+		return nil, fmt.Errorf("%s of %s %s is damaged: it tells of image %q %q with sha256 %q; restore it from a backup of the web root",
+			manifestFile, name, uuid, img.Name, img.UUID, img.Artifact().SHA256)
+	}
 	return &img, nil
 }
 
@@ -192,6 +196,10 @@ func (p *Pipeline) loadRecorded(ctx context.Context, rec lineage.Image) (*Image,
 	}
 	if err != nil {
 		return nil, err
+	}
+	// Who may write into the web root is not who may write into the records.
+	if got := img.Artifact().SHA256; rec.SHA256 != "" && got != rec.SHA256 {
+		return nil, &publish.Corrupt{File: fmt.Sprintf("%s of %s %s, by its manifest,", img.File, img.Name, img.UUID), Want: rec.SHA256, Got: got}
 	}
 	img.Number = rec.Number
 	return img, nil
