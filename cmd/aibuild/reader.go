@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -119,17 +120,26 @@ func (s storeRuns) start(ctx context.Context, image, ref, reason string) (string
 		return "", err
 	}
 	for _, last := range runs {
-		if last.Project == "" || last.Folder == "" || last.HeadSeq == 0 || ref != "" && last.Ref != ref {
+		if last.Project == "" || last.Folder == "" || !inRepository(last) || ref != "" && last.Ref != ref {
 			continue
 		}
 		head, err := s.store.Head(ctx, last.Project, last.Ref)
 		if err != nil {
 			return "", err
 		}
+		if strings.Trim(head.SHA, "0") == "" { // never pushed, or deleted
+			continue
+		}
 		next := lineage.Run{Image: image, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder, From: "build", State: lineage.RunReceived}
 		return s.open(ctx, next, reason)
 	}
 	return "", notPushed(image, ref)
+}
+
+// inRepository says whether a run is of a ref and a folder of the repository: one
+// that was opened where it was built is of whatever was checked out there.
+func inRepository(r lineage.Run) bool {
+	return r.Channel != "cli" && r.Channel != "library" && !strings.HasPrefix(r.Actor, "jenkins:")
 }
 
 func notPushed(image, ref string) error {
