@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -44,20 +43,19 @@ type Handler struct {
 	Woken     func() // something was stored
 
 	once   sync.Once
-	bodies *semaphore.Weighted
+	room   room
 	writer *batcher
 	stats  handlerStats
 }
 
 const (
 	maxPayload  = 25 << 20 // GitLab's own cap, so that no delivery of it is refused
-	bodyBudget  = 40 << 20 // bytes of bodies in memory at once
 	storeWithin = time.Second
 )
 
 func (h *Handler) init() {
 	h.once.Do(func() {
-		h.bodies = semaphore.NewWeighted(bodyBudget)
+		h.room = newRoom()
 		h.writer = newBatcher(h.Inbox)
 		if h.Log == nil {
 			h.Log = hclog.NewNullLogger()
@@ -120,11 +118,11 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request) reply {
 			return unproven()
 		}
 	}
-	body, refused := h.read(w, r)
+	body, give, refused := h.read(w, r)
 	if body == nil {
 		return refused
 	}
-	defer h.bodies.Release(weight(r))
+	defer give()
 	proof, err := prove(h.secrets(), r.Header, body, h.Now())
 	if err != nil {
 		h.Log.Error("deliveries cannot be checked", "error", err)
@@ -159,36 +157,30 @@ func (h *Handler) secrets() []Secret {
 	return h.Secrets()
 }
 
-func weight(r *http.Request) int64 {
-	if r.ContentLength < 0 || r.ContentLength > maxPayload {
-		return maxPayload
-	}
-	return r.ContentLength + 1
-}
-
 // read takes the body, once there is room for it. The body is nil with the
-// answer that refuses it; otherwise its weight has to be given back.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) ([]byte, reply) {
+// answer that refuses it; otherwise the room has to be given back.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, give func(), refused reply) {
 	tooLarge := refuse(http.StatusRequestEntityTooLarge, "large", "more than 25 MB")
 	if r.ContentLength > maxPayload {
-		return nil, tooLarge
+		return nil, nil, tooLarge
 	}
-	if err := h.bodies.Acquire(r.Context(), weight(r)); err != nil {
-		return nil, refuse(http.StatusServiceUnavailable, "gone", "the client did not wait")
+	give, err := h.room.take(r.Context(), r.ContentLength)
+	if err != nil {
+		return nil, nil, refuse(http.StatusServiceUnavailable, "gone", "the client did not wait")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
 	if err == nil {
 		if body == nil {
 			body = []byte{}
 		}
-		return body, reply{}
+		return body, give, reply{}
 	}
-	h.bodies.Release(weight(r))
+	give()
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, tooLarge
+		return nil, nil, tooLarge
 	}
-	return nil, refuse(http.StatusBadRequest, "cut", "the body did not come whole")
+	return nil, nil, refuse(http.StatusBadRequest, "cut", "the body did not come whole")
 }
 
 // event reads what has to be known of a delivery.
@@ -232,11 +224,13 @@ func (h *Handler) instance(r *http.Request) (string, error) {
 	return ours, nil
 }
 
-// key is the same for every delivery of one event. GitLab before 17.4 sends
+// key is the same for every delivery of one event. Of the two headers, which are
+// equal, only webhook-id is covered by a signature: with the other one, what
+// somebody has overheard could be made a new event. GitLab before 17.4 sends
 // none: there the event itself, within a day, is the key; what is sent again
 // later finds the ref's head where it is.
 func (h *Handler) key(r *http.Request, e lineage.HookEvent) string {
-	for _, name := range []string{"Idempotency-Key", "webhook-id"} {
+	for _, name := range []string{"webhook-id", "Idempotency-Key"} {
 		if key := strings.TrimSpace(r.Header.Get(name)); key != "" && len(key) <= 200 {
 			return key
 		}
