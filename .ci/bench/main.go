@@ -44,6 +44,7 @@ func parts() []part {
 		{"publish", publishPart}, {"promote", promotePart},
 		{"release", releasePart}, {"rollback", rollbackPart},
 		{"boot", bootPart}, {"isolated", isolatedPart}, {"cli", cliPart},
+		{"hooks-ack", hooksAckPart},
 	}
 }
 

@@ -96,25 +96,40 @@ func cpuOf(text string) (time.Duration, error) {
 	if len(pids) == 0 {
 		return 0, fmt.Errorf("no process with %s in its command line", text)
 	}
-	const hertz = 100 // USER_HZ, which the kernel shows to programs on every architecture
-	var ticks int64
+	var total time.Duration
 	for _, pid := range pids {
-		b, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err != nil {
+		d, err := cpuOfPid(pid)
+		if errors.Is(err, os.ErrNotExist) {
 			continue // it has ended
 		}
-		_, after, _ := strings.Cut(string(b), ") ")
-		f := strings.Fields(after)
-		if len(f) < 15 {
-			return 0, fmt.Errorf("/proc/%s/stat: too short", pid)
+		if err != nil {
+			return 0, err
 		}
-		for _, text := range f[11:15] {
-			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			ticks += n
+		total += d
+	}
+	return total, nil
+}
+
+// cpuOfPid is the processor time of one process and of its children that have
+// ended.
+func cpuOfPid(pid string) (time.Duration, error) {
+	const hertz = 100 // USER_HZ, which the kernel shows to programs on every architecture
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(after)
+	if len(f) < 15 {
+		return 0, fmt.Errorf("/proc/%s/stat: too short", pid)
+	}
+	var ticks int64
+	for _, text := range f[11:15] {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, err
 		}
+		ticks += n
 	}
 	return time.Duration(ticks) * time.Second / hertz, nil
 }

@@ -31,23 +31,27 @@ type line struct {
 	unit    string // x, s, ms, MiB
 	samples []float64
 	bound   float64 // at most; 0: none
+	least   bool    // the bound is at least
 	exact   bool    // one sample is the truth, such as the size of a file
 	load    string  // of the machine when it was taken
 }
 
 func (l line) verdict() string {
 	lo, hi := interval(l.samples)
-	m := median(l.samples)
+	m, bound := median(l.samples), l.bound
+	if l.least {
+		lo, hi, m, bound = -hi, -lo, -m, -bound
+	}
 	switch {
 	case len(l.samples) == 0:
 		return unknown
 	case l.bound == 0:
 		return told
-	case m <= l.bound:
+	case m <= bound:
 		return met
-	case lo > l.bound && (l.exact || len(l.samples) >= enough):
+	case lo > bound && (l.exact || len(l.samples) >= enough):
 		return missed
-	case hi > l.bound && lo <= l.bound:
+	case hi > bound && lo <= bound:
 		return unclear
 	}
 	return tooFew
@@ -78,6 +82,9 @@ func printTable(w io.Writer, lines []line) {
 		bound, spread := "-", "-"
 		if l.bound != 0 {
 			bound = "<= " + l.figure(l.bound)
+			if l.least {
+				bound = ">= " + l.figure(l.bound)
+			}
 		}
 		if len(l.samples) > 1 {
 			spread = l.figure(lo) + " … " + l.figure(hi)

@@ -17,6 +17,9 @@ func TestVerdict(t *testing.T) {
 		"no bound":            {line{samples: []float64{3}}, told},
 		"outliers are no bar": {line{samples: ten, bound: 1.5}, missed},
 		"interval reaches it": {line{samples: ten, bound: 2}, unclear},
+		"least: above":        {line{samples: []float64{9, 9, 9, 9, 1}, bound: 2, least: true}, met},
+		"least: median below": {line{samples: []float64{1, 2, 3, 4, 5}, bound: 4, least: true}, unclear},
+		"least: all below":    {line{samples: []float64{1, 2, 3, 4, 5}, bound: 6, least: true}, missed},
 	} {
 		if got := c.line.verdict(); got != c.want {
 			t.Errorf("%s: %s, not %s", name, got, c.want)

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/guestos/aibuild/aibuild/process"
+)
+
+const (
+	ackFor = time.Second // one time of sending
+	ackIn  = 4           // times, in turn, that are one sample
+)
+
+// hooksAckPart: how fast a push is durably acknowledged, beside what the same
+// database does with bare INSERTs of the same payload, and beside a receiver of
+// webhooks that stores nothing.
+func hooksAckPart(ctx context.Context, b *bench) (lines []line, err error) {
+	s, err := newHookSite(ctx, b, "ack")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	push, err := s.payload(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.configure(""), s.start(ctx)); err != nil {
+		return nil, err
+	}
+	other, err := startWebhook(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, other.Stop(10*time.Second)) }()
+	if _, err := s.db.ExecContext(ctx, "CREATE TABLE bench_raw (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, body MEDIUMBLOB NOT NULL) ENGINE=InnoDB"); err != nil {
+		return nil, err
+	}
+	size := fmt.Sprintf("a push of %d bytes", len(push.body))
+	insert := line{what: "acks/s of " + size, against: "bare INSERTs of it", unit: "x", bound: 1, least: true}
+	webhook := line{what: "acks/s of " + size, against: "webhook, which stores nothing", unit: "x", bound: 1.3, least: true}
+	p99 := line{what: "p99 of an ack", against: "p99 of the INSERT", unit: "x", bound: 2}
+	cpu := line{what: "CPU of server and database per ack", unit: "us", bound: 300}
+	rates := []line{{what: "acks", unit: "1/s"}, {what: "bare INSERTs", unit: "1/s"}, {what: "webhook", unit: "1/s"}, {what: "CPU of database per INSERT", unit: "us"}, {what: "p99 of an ack", unit: "ms"}}
+	err = b.repeat(ctx, func(i int) error {
+		var ours, theirs, plain sent
+		for turn := range ackIn {
+			label := fmt.Sprintf("%d %d", i, turn)
+			got, err := s.inserts(ctx, push.body)
+			if err != nil {
+				return fmt.Errorf("bare INSERTs: %w", err)
+			}
+			theirs.add(got)
+			if got, err = s.acks(ctx, push, "ack "+label); err != nil {
+				return fmt.Errorf("acks: %w", err)
+			}
+			ours.add(got)
+			if got, err = posts(ctx, push, other.address, "/hooks/bench", http.StatusOK, "webhook "+label); err != nil {
+				return fmt.Errorf("webhook: %w", err)
+			}
+			plain.add(got)
+		}
+		insert.samples = append(insert.samples, ours.rate()/theirs.rate())
+		webhook.samples = append(webhook.samples, ours.rate()/plain.rate())
+		p99.samples = append(p99.samples, ratio(ours.quantile(0.99), theirs.quantile(0.99)))
+		cpu.samples = append(cpu.samples, ours.each())
+		for i, v := range []float64{ours.rate(), theirs.rate(), plain.rate(), theirs.each(), float64(ours.quantile(0.99)) / 1e6} {
+			rates[i].samples = append(rates[i].samples, v)
+		}
+		return nil
+	})
+	return append([]line{insert, webhook, p99, cpu}, rates...), err
+}
+
+// acks sends pushes to the daemon.
+func (s *hookSite) acks(ctx context.Context, push delivered, label string) (sent, error) {
+	maria, err := s.mariadb()
+	if err != nil {
+		return sent{}, err
+	}
+	before, err := s.number(ctx, "SELECT COUNT(*) FROM hook_event")
+	if err != nil {
+		return sent{}, err
+	}
+	used, err := cpuOfPids(strconv.Itoa(s.daemon.Pid()), maria)
+	if err != nil {
+		return sent{}, err
+	}
+	l, err := posts(ctx, push, s.address, "/hooks/gitlab", http.StatusAccepted, label)
+	if err != nil {
+		return l, err
+	}
+	now, err := cpuOfPids(strconv.Itoa(s.daemon.Pid()), maria)
+	if err != nil {
+		return l, err
+	}
+	after, err := s.number(ctx, "SELECT COUNT(*) FROM hook_event")
+	if err == nil && after-before != int64(l.done) {
+		err = fmt.Errorf("%d deliveries were acknowledged, and %d are in the database", l.done, after-before)
+	}
+	// The dispatcher would go through them for long: it is not what is measured next.
+	_, cleared := s.db.ExecContext(ctx, "DELETE FROM hook_event")
+	l.cpu = now - used
+	return l, errors.Join(err, cleared)
+}
+
+func cpuOfPids(pids ...string) (total time.Duration, err error) {
+	for _, pid := range pids {
+		d, err := cpuOfPid(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += d
+	}
+	return total, nil
+}
+
+// posts sends pushes to an HTTP server, which has to answer each with this status.
+func posts(ctx context.Context, push delivered, address, path string, want int, label string) (sent, error) {
+	return send(ctx, ackFor, func() (func(uint64) error, func() error, error) {
+		to, err := push.sender(address, path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(n uint64) error {
+			status, body, err := to.post(eventKey(label, n))
+			if err == nil && status != want {
+				err = fmt.Errorf("status %d: %s", status, body)
+			}
+			return err
+		}, to.wire.conn.Close, nil
+	})
+}
+
+// inserts puts the payload into a table of its own, as it is.
+func (s *hookSite) inserts(ctx context.Context, body []byte) (sent, error) {
+	if _, err := s.db.ExecContext(ctx, "TRUNCATE TABLE bench_raw"); err != nil {
+		return sent{}, err
+	}
+	maria, err := s.mariadb()
+	if err != nil {
+		return sent{}, err
+	}
+	used, err := cpuOfPid(maria)
+	if err != nil {
+		return sent{}, err
+	}
+	l, err := send(ctx, ackFor, func() (func(uint64) error, func() error, error) {
+		conn, err := s.db.Conn(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		insert, err := conn.PrepareContext(ctx, "INSERT INTO bench_raw (body) VALUES (?)")
+		if err != nil {
+			return nil, nil, errors.Join(err, conn.Close())
+		}
+		return func(uint64) error {
+			_, err := insert.ExecContext(ctx, body)
+			return err
+		}, func() error { return errors.Join(insert.Close(), conn.Close()) }, nil
+	})
+	if err != nil {
+		return l, err
+	}
+	now, err := cpuOfPid(maria)
+	l.cpu = now - used
+	return l, err
+}
+
+// webhookServer is Debian's webhook, which starts a program for each delivery.
+type webhookServer struct {
+	*process.Process
+	address string
+}
+
+func startWebhook(ctx context.Context, b *bench) (*webhookServer, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	hooks := b.path("webhook.json")
+	if err := os.WriteFile(hooks, []byte(`[{"id": "bench", "execute-command": "/bin/true", "response-message": "ok"}]`), 0o600); err != nil {
+		return nil, err
+	}
+	p, err := process.Cmd{Path: "webhook", Args: []string{"-hooks", hooks, "-ip", "127.0.0.1", "-port", strconv.Itoa(port)}, Dir: b.dir}.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &webhookServer{p, "127.0.0.1:" + strconv.Itoa(port)}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := dialWire(w.address)
+		if err == nil {
+			return w, conn.conn.Close()
+		}
+		if time.Now().After(end) {
+			return nil, errors.Join(err, w.Stop(time.Second))
+		}
+	}
+}
