@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -21,15 +24,15 @@ import (
 
 	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/lineage"
-	"github.com/guestos/aibuild/aibuild/publish"
 	hooks "github.com/guestos/aibuild/gitlab-hooks"
 )
 
 const (
 	defaultListen = ":9753"
 	devListen     = "127.0.0.1:9753"
-	// stopWithin is how long a daemon that was asked to stop may take.
-	stopWithin = 10 * time.Second
+	// stopWithin is how long requests and work have to end when the daemon was
+	// asked to stop; all of it takes 10 s at most.
+	stopWithin = 8 * time.Second
 	spoolQuota = 1 << 30 // bytes of deliveries on disk while the database is away
 )
 
@@ -53,13 +56,15 @@ type service struct {
 	dev   bool
 	store *lineage.Store
 
+	started    config // as it was at the start
 	settings   atomic.Pointer[settings]
 	handler    *hooks.Handler
 	dispatcher *hooks.Dispatcher
 	spool      *hooks.Spool
 	api        *api.Server
-	site       *publish.Site // once it could be opened
-	cert       atomic.Pointer[tls.Certificate]
+	site       lazySite
+	neighbours neighbours
+	reconciler reconciler
 }
 
 func (w *world) serve(c *cli.Context) error {
@@ -70,7 +75,7 @@ func (w *world) serve(c *cli.Context) error {
 	if err := s.prepare(c.Context); err != nil {
 		return err
 	}
-	listener, err := s.listen()
+	listener, err := s.listen(c.Context, s.address(c.String("listen")))
 	if err != nil {
 		return err
 	}
@@ -93,9 +98,13 @@ func (s *service) prepare(ctx context.Context) error {
 		return err
 	}
 	if s.dev {
-		if err := s.makeDevSecrets(); err != nil {
+		if err := s.makeDevSecret(); err != nil {
 			return err
 		}
+	}
+	s.started = s.w.config
+	if err := s.configure(s.started); err != nil {
+		return err
 	}
 	if s.store, err = s.w.serveStore(ctx, s.log, s.dev); err != nil {
 		return err
@@ -111,9 +120,6 @@ func (s *service) prepare(ctx context.Context) error {
 	if s.spool, err = hooks.OpenSpool(filepath.Join(s.data, "spool"), spoolQuota); err != nil {
 		return err
 	}
-	if err := s.configure(s.w.config); err != nil {
-		return err
-	}
 	return s.assemble()
 }
 
@@ -125,43 +131,34 @@ func (w *world) serveStore(ctx context.Context, log hclog.Logger, dev bool) (*li
 	return w.openStore(ctx, log)
 }
 
-func (s *service) listen() (net.Listener, error) {
-	address := s.w.config.env("AIBUILD_LISTEN", s.w.config.Listen)
-	if flag := s.c.String("listen"); flag != "" {
-		address = flag
+// address is where the daemon listens: flag, environment, configuration.
+func (s *service) address(flag string) string {
+	switch address := s.w.config.env("AIBUILD_LISTEN", s.w.config.Listen); {
+	case flag != "":
+		return flag
+	case address != "":
+		return address
+	case s.dev:
+		return devListen
 	}
-	if address == "" {
-		address = defaultListen
-		if s.dev {
-			address = devListen
-		}
-	}
-	listener, err := (&net.ListenConfig{}).Listen(s.c.Context, "tcp", address)
+	return defaultListen
+}
+
+func (s *service) listen(ctx context.Context, address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w; name a free address with --listen or AIBUILD_LISTEN", err)
 	}
-	if s.w.config.TLS.CertFile == "" {
+	if s.settings.Load().cert == nil {
 		if ip := listener.Addr().(*net.TCPAddr).IP; !ip.IsLoopback() {
 			s.log.Warn("webhook secrets and tokens come in clear: set tls.cert_file and tls.key_file, or put a proxy with TLS before it", "listen", listener.Addr().String())
 		}
 		return listener, nil
 	}
-	if err := s.readCertificate(); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
 	return tls.NewListener(listener, &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cert.Load(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.settings.Load().cert, nil },
 	}), nil
-}
-
-func (s *service) readCertificate() error {
-	cert, err := tls.LoadX509KeyPair(s.w.config.TLS.CertFile, s.w.config.TLS.KeyFile)
-	if err != nil {
-		return usagef("tls: %v", err)
-	}
-	s.cert.Store(&cert)
-	return nil
 }
 
 // run serves until the context ends; then everything has ten seconds to end.
@@ -171,14 +168,12 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	working, stopWork := context.WithCancel(ctx)
-	worked := make(chan error, 1)
-	go func() { worked <- s.dispatcher.Run(working) }()
+	defer stopWork()
+	worked := s.work(working)
 	stopReload := s.reloads(ctx)
 	defer stopReload()
 	fmt.Fprintf(s.w.stderr, "aibuild: listening on %s\n", listener.Addr())
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		s.log.Warn("systemd was not told", "error", err)
-	}
+	s.notify(daemon.SdNotifyReady)
 
 	var failed error
 	select {
@@ -186,21 +181,37 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	case failed = <-served: // only ever ends by itself with an error
 		failed = fmt.Errorf("serve: %w", failed)
 	}
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
-		s.log.Warn("systemd was not told", "error", err)
-	}
+	s.notify(daemon.SdNotifyStopping)
 	stopWork()
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	if err := server.Shutdown(stopping); err != nil {
-		failed = errors.Join(failed, fmt.Errorf("stop: %w", err), server.Close())
+		// Who sends slowly has had his time. A webhook that is cut off comes again.
+		s.log.Warn("requests that did not end were cut off", "error", errors.Join(err, server.Close()))
 	}
 	select {
 	case <-worked:
 	case <-stopping.Done():
-		failed = errors.Join(failed, errors.New("stop: what is under way did not end in time; leases end by themselves"))
+		s.log.Warn("what is under way did not end in time; leases end by themselves")
 	}
 	return failed
+}
+
+// work does all that nobody asks for; the channel is closed when it has ended.
+func (s *service) work(ctx context.Context) <-chan struct{} {
+	var group sync.WaitGroup
+	group.Go(func() { _ = s.dispatcher.Run(ctx) }) // its error is only that of ctx
+	group.Go(func() { s.neighbours.watch(ctx, s) })
+	s.reconciler.start(ctx, &group, s)
+	ended := make(chan struct{})
+	go func() { group.Wait(); close(ended) }()
+	return ended
+}
+
+func (s *service) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.log.Warn("systemd was not told", "error", err)
+	}
 }
 
 // reloads reads the configuration again at SIGHUP. What is wrong with it is
@@ -227,19 +238,25 @@ func (s *service) reloads(ctx context.Context) (stop func()) {
 }
 
 func (s *service) reload() {
+	was := s.settings.Load()
 	c, err := readConfig(s.c.String("config"), s.w.getenv)
+	restart := s.started.needRestart(c)
 	if err == nil {
+		if slices.Contains(restart, "tls") {
+			c.TLS = was.config.TLS // the door stays what it is
+		}
 		err = s.configure(c)
-	}
-	if err == nil && s.w.config.TLS.CertFile != "" {
-		err = s.readCertificate()
 	}
 	if err != nil {
 		s.log.Error("the configuration was not read again; the old one stays", "error", err)
 		return
 	}
 	s.dispatcher.Wake()
+	s.neighbours.look()
 	s.log.Info("the configuration was read again")
+	if len(restart) > 0 {
+		s.log.Warn("some of what has changed counts only after a restart", "settings", strings.Join(restart, ", "))
+	}
 }
 
 // routes are the daemon's doors: the webhook, and everything that the API has.
@@ -258,10 +275,11 @@ func (s *service) parts() map[string]string {
 	if stats.Active {
 		parts["dispatcher"] = "active"
 	}
-	if stats.LastError != "" {
+	if stats.LastError != "" || s.reconciler.failing() {
 		parts["trouble"] = "see the log"
 	}
-	if len(stats.Paused) > 0 {
+	maps.Copy(parts, s.neighbours.all())
+	if stats.Active && len(stats.Paused) > 0 {
 		parts["paused rebuilds"] = strings.Join(stats.Paused, ", ")
 	}
 	return parts
@@ -273,6 +291,8 @@ func (s *service) stats() []api.Stat {
 	active := 0.0
 	if d.Active {
 		active = 1
+	} else {
+		d.Paused = nil // what was so when it last was active
 	}
 	list := []api.Stat{
 		{Name: "aibuild_dispatcher_active", Help: "1 in the daemon that works, 0 in those that stand by.", Value: active},
@@ -286,6 +306,8 @@ func (s *service) stats() []api.Stat {
 		{Name: "aibuild_spool_bytes", Help: "Bytes of the spool.", Value: float64(spooled.Bytes)},
 	}
 	list = append(list, api.Stat{Name: "aibuild_hooks_seconds_total", Help: "Time spent on all deliveries.", Counter: true, Value: s.handler.Stats().Busy.Seconds()})
+	list = append(list, s.reconciler.stats()...)
+	list = append(list, s.neighbours.stats()...)
 	for answer, n := range s.handler.Stats().Answers {
 		list = append(list, api.Stat{Name: "aibuild_hooks_total", Help: "Deliveries by what became of them.", Counter: true, Labels: map[string]string{"answer": answer}, Value: float64(n)})
 	}

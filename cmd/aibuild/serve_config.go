@@ -2,40 +2,43 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
+	"crypto/tls"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
 
-	"github.com/guestos/aibuild/aibuild"
 	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/definition"
-	"github.com/guestos/aibuild/aibuild/lineage"
 	hooks "github.com/guestos/aibuild/gitlab-hooks"
 	"github.com/guestos/aibuild/jenkins"
 )
 
 // settings are what the daemon reads again at SIGHUP.
 type settings struct {
+	config  config
 	watched []hooks.Watched
 	secrets []hooks.Secret
+	clients hooks.Clients
+	cert    *tls.Certificate // nil without TLS
 }
 
-// configure makes settings of a configuration.
+// configure makes settings of a configuration, all or none.
 func (s *service) configure(c config) error {
+	next := &settings{config: c, secrets: s.globalSecrets(c)}
 	token, err := c.secret("GITLAB_TOKEN", "", c.GitLab.TokenFile)
 	if err != nil {
 		return err
 	}
-	next := &settings{secrets: s.globalSecrets(c)}
+	if next.cert, err = c.certificate(); err != nil {
+		return err
+	}
+	if next.clients, err = c.clients(); err != nil {
+		return err
+	}
 	url := c.env("GITLAB_URL", c.GitLab.URL)
 	for _, p := range c.GitLab.Projects {
 		policy, err := p.policy()
@@ -87,41 +90,56 @@ func fileSecret(path string) func() (string, error) {
 	}
 }
 
-// makeDevSecrets makes the webhook secret that nobody has configured, and says
-// only where it is.
-func (s *service) makeDevSecrets() error {
-	path := filepath.Join(s.data, "hook-secret")
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
+// certificate reads the certificate of the daemon; nil without TLS.
+func (c config) certificate() (*tls.Certificate, error) {
+	switch {
+	case c.TLS.CertFile == "" && c.TLS.KeyFile == "":
+		return nil, nil
+	case c.TLS.CertFile == "":
+		return nil, usagef("tls: key_file is set, but no cert_file; set both, or none for plain HTTP")
+	case c.TLS.KeyFile == "":
+		return nil, usagef("tls: cert_file is set, but no key_file; set both, or none for plain HTTP")
 	}
-	secret := make([]byte, 24)
-	if _, err := rand.Read(secret); err != nil {
-		return err
+	cert, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+	if err != nil {
+		return nil, usagef("tls: %v; cert_file and key_file must be PEM files that belong together and that this user may read", err)
 	}
-	if err := renameio.WriteFile(path, []byte(hex.EncodeToString(secret)+"\n"), 0o600); err != nil {
-		return err
-	}
-	fmt.Fprintf(s.w.stderr, "aibuild: the webhook's secret is in %s\n", path)
-	return nil
+	return &cert, nil
 }
 
-// makeDevToken makes an administrator's token where there is none, and says only
-// where it is.
-func (s *service) makeDevToken(ctx context.Context) error {
-	path := filepath.Join(s.data, "admin-token")
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	token, hash := api.NewToken()
-	if err := renameio.WriteFile(path, []byte(string(token)+"\n"), 0o600); err != nil {
-		return err
-	}
-	_, err := s.store.CreateToken(ctx, lineage.Token{Name: "dev-admin", Role: api.RoleAdmin, CreatedBy: actor(), ExpiresAt: time.Now().Add(api.DefaultExpiry)}, hash)
+// clients are those of the dispatcher, with what it goes by.
+func (c config) clients() (hooks.Clients, error) {
+	j, err := c.jenkinsClient()
 	if err != nil {
-		return errors.Join(err, os.Remove(path))
+		return hooks.Clients{}, err
 	}
-	fmt.Fprintf(s.w.stderr, "aibuild: an administrator's token is in %s\n", path)
-	return nil
+	g, err := c.gitlabClient()
+	return hooks.Clients{
+		Jenkins: j, GitLab: g, Job: c.Jenkins.Job, MaxPerJob: c.Jenkins.MaxPerJob, MaxRuns: c.Jenkins.MaxRuns, StatusURL: c.PublicURL,
+	}, err
+}
+
+// fixed are the settings that a running daemon cannot change, by the names that
+// they have in the file.
+func (c config) fixed() map[string]string {
+	return map[string]string{
+		"data": c.Data, "database.dsn": c.Database.DSN, "database.dsn_file": c.Database.DSNFile, "listen": c.Listen, "gitlab.url": c.GitLab.URL,
+		"web.root": c.Web.Root, "web.url": c.Web.URL, "web.sftp_key_file": c.Web.SFTPKeyFile, "web.sftp_known_hosts": c.Web.SFTPKnownHosts,
+		"tls": fmt.Sprintf("%t", c.TLS.CertFile != ""),
+	}
+}
+
+// needRestart lists what is different in next, and does not count yet.
+func (c config) needRestart(next config) []string {
+	var names []string
+	was := c.fixed()
+	for name, value := range next.fixed() {
+		if was[name] != value {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // assemble puts the daemon together.
@@ -138,8 +156,7 @@ func (s *service) assemble() error {
 	}
 	s.dispatcher = &hooks.Dispatcher{
 		Store: s.store, Projects: func() []hooks.Watched { return s.settings.Load().watched }, Owner: owner, Log: s.log.Named("dispatcher"),
-		Job: c.Jenkins.Job, MaxPerJob: c.Jenkins.MaxPerJob, MaxRuns: c.Jenkins.MaxRuns, StatusURL: c.PublicURL,
-		LogDir: filepath.Join(s.data, "logs"), Before: s.chores(),
+		LogDir: filepath.Join(s.data, "logs"), Before: s.before(),
 	}
 	s.handler.Woken = s.dispatcher.Wake
 	logs := filepath.Join(s.data, "logs")
@@ -153,11 +170,8 @@ func (s *service) assemble() error {
 		return err
 	}
 	s.w.closers = append(s.w.closers, s.api.Close)
-	if s.dispatcher.Jenkins, err = c.jenkinsClient(); err != nil {
-		return err
-	}
-	s.dispatcher.GitLab, err = c.gitlabClient()
-	return err
+	s.dispatcher.Use(s.settings.Load().clients)
+	return nil
 }
 
 // ownerName names this process among all daemons on the database.
@@ -215,39 +229,17 @@ func (c config) gitlabClient() (*hooks.Client, error) {
 	return &hooks.Client{URL: url, Token: token}, nil
 }
 
-// chores are done at the begin of a pass: what was spooled comes first, and now
-// and then what others wrote, and what could not be recorded.
-func (s *service) chores() func(context.Context) error {
-	var adopted, expired time.Time
+// before is done at the begin of a pass, where nothing else uses the dispatcher:
+// a configuration that was read again takes effect, and what was spooled comes
+// first.
+func (s *service) before() func(context.Context) error {
+	used := s.settings.Load()
 	return func(ctx context.Context) error {
+		if next := s.settings.Load(); next != used {
+			used = next
+			s.dispatcher.Use(next.clients)
+		}
 		_, err := s.spool.Drain(ctx, s.store)
-		if time.Since(adopted) > time.Minute {
-			adopted = time.Now()
-			_, adoptErr := s.store.AdoptForeign(ctx)
-			err = errors.Join(err, adoptErr, s.deliver(ctx))
-		}
-		if time.Since(expired) > time.Hour {
-			expired = time.Now()
-			_, expireErr := s.store.ExpirePayloads(ctx, payloadsFor, 1000)
-			err = errors.Join(err, expireErr)
-		}
 		return err
 	}
-}
-
-// payloadsFor is how long the bodies of deliveries are kept.
-const payloadsFor = 30 * 24 * time.Hour
-
-// deliver records what builds on this machine, or with its web root, could not.
-func (s *service) deliver(ctx context.Context) error {
-	if s.site == nil {
-		site, err := s.w.site(ctx, s.log)
-		if err != nil {
-			return err
-		}
-		s.site = site
-	}
-	p := &aibuild.Pipeline{Site: s.site, DataDir: s.data, Recorder: s.store, Actor: lineage.ChannelDaemon, Channel: lineage.ChannelDaemon, Log: s.log}
-	_, err := p.Deliver(ctx)
-	return err
 }

@@ -1,0 +1,27 @@
+package hooks
+
+import "github.com/guestos/aibuild/jenkins"
+
+// Clients are what a Dispatcher works with, as far as that may change while it
+// runs; the fields are those of the Dispatcher.
+type Clients struct {
+	Jenkins            *jenkins.Client
+	GitLab             *Client
+	Job                string
+	MaxPerJob, MaxRuns int
+	StatusURL          string
+}
+
+// Use changes them. It may be called before Run and by Before, as a pass is
+// under way at every other time.
+func (d *Dispatcher) Use(c Clients) {
+	if c.Jenkins != nil {
+		c.Jenkins.OnSession = d.onSession
+	}
+	for into, value := range map[*int]int{&c.MaxPerJob: 8, &c.MaxRuns: 32} {
+		if *into == 0 {
+			*into = value
+		}
+	}
+	d.Jenkins, d.GitLab, d.Job, d.MaxPerJob, d.MaxRuns, d.StatusURL = c.Jenkins, c.GitLab, c.Job, c.MaxPerJob, c.MaxRuns, c.StatusURL
+}
