@@ -8,14 +8,19 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/gitlab-hooks/gitlabtest"
 )
 
 // padded is a push of so many bytes, which do not compress well.
@@ -304,4 +309,120 @@ func TestReplays(t *testing.T) {
 	if all, _, err := in.HookEvents(t.Context(), lineage.HookFilter{}); err != nil || len(all) != 1 {
 		t.Errorf("stored: %+v, %v", all, err)
 	}
+}
+
+// hostile are branch names that git takes, whatever a shell or a page would make of them.
+var hostile = []string{";$(touch${IFS}canary)`touch>canary`", "'\"quotes\"'|größe", "--upload-pack=touch>canary", "<script>%0a{}&AIBUILD_FROM=x"}
+
+// Names of branches and files, and the whole of a body, come from whoever may push. They arrive where they belong as they
+// are, and nowhere else.
+func TestHostilePushes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	f := newFactory(t, "")
+	watched := f.d.Projects()
+	watched[0].Policy.Visibilities = []string{"private"}
+	f.d.Projects = func() []Watched { return watched }
+	main := f.send("one", library, head)
+	f.ended()
+
+	refs := map[string]string{} // by commit
+	for _, name := range hostile {
+		f.commits = []string{main}
+		refs[f.send(name, library.with(files{"images/a/f": plain(name), "docs/" + name: plain("x"), "images/a/files/new\nline\"'": plain("x")}), "refs/heads/"+name)] = "refs/heads/" + name
+	}
+	told := 0
+	for _, r := range f.ended() {
+		ref := refs[r.Commit]
+		if ref == "" {
+			continue
+		}
+		given := readFile(t, filepath.Join(f.dir, r.ID))
+		state, err := f.client.status(t.Context(), Status{Project: "ops/images", Commit: r.Commit, Name: "aibuild/a", Ref: ref})
+		if r.Ref != ref || r.State != lineage.RunSuccess || !strings.Contains(given, "AIBUILD_REF="+ref+"\n") || !strings.Contains(given, "AIBUILD_FROM=build\n") || state != statusSuccess || err != nil {
+			t.Errorf("%s: run %+v, status %q, %v; the job was given\n%s", ref, r, state, err, given)
+		}
+		told++
+	}
+	if told != len(refs) {
+		t.Errorf("%d runs of %d branches", told, len(refs))
+	}
+
+	t.Run("names that are no text", func(t *testing.T) {
+		before := len(f.runs())
+		f.commits = []string{main}
+		bad := f.send("no text", library.with(files{"images/a/files/\xff\xfe": plain("x")}), "refs/heads/odd-file")
+		f.send("no text", library.with(files{"images/b/f": plain("x")}), "refs/heads/\xff\xfe")
+		f.d.soon(choreHeads + "ops/images")
+		runs := f.ended()
+		i := slices.IndexFunc(runs, func(r lineage.Run) bool { return r.Commit == bad })
+		if i < 0 || runs[i].State != lineage.RunRejected || !strings.Contains(runs[i].Reason, "rename the file") {
+			t.Errorf("runs %+v", runs[:len(runs)-before])
+		}
+		if events := f.in.all(t); slices.ContainsFunc(events, func(e lineage.HookEvent) bool { return e.State == lineage.EventPending || !utf8.ValidString(e.Ref) }) {
+			t.Errorf("events %+v", events)
+		}
+	})
+
+	t.Run("public from a branch", func(t *testing.T) {
+		f.commits = []string{main}
+		wish := image("images/a", "a", "release: {clusters: [alpha], visibility: public}")
+		id := f.send("public", library.with(wish), "refs/heads/wish")
+		runs := f.ended()
+		if r := runs[0]; r.Commit != id || r.State != lineage.RunRejected || !strings.Contains(r.Reason, "release.visibility") || !strings.Contains(r.Reason, "private") {
+			t.Errorf("run %+v", r)
+		}
+	})
+
+	t.Run("a body that leads elsewhere", func(t *testing.T) {
+		trap, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var caught atomic.Int64
+		go func() {
+			for {
+				conn, err := trap.Accept()
+				if err != nil {
+					return
+				}
+				caught.Add(1)
+				conn.Close()
+			}
+		}()
+		body := bytes.ReplaceAll(f.Deliveries(1)[0].Body, []byte(f.URL()), []byte("http://"+trap.Addr().String()))
+		body = bytes.ReplaceAll(body, []byte("git@"), []byte("git@"+trap.Addr().String()+"/"))
+		if bytes.Contains(body, []byte(f.URL())) || bytes.Count(body, []byte(trap.Addr().String())) < 5 {
+			t.Fatalf("the body does not lead elsewhere: %s", body)
+		}
+		old := f.Deliveries(1)[0]
+		f.Disturb(gitlabtest.Trouble{Drop: true})
+		f.commits = []string{main}
+		id := f.send("elsewhere", library.with(files{"images/a/f": plain("elsewhere")}), "refs/heads/elsewhere")
+		body = bytes.ReplaceAll(body, []byte(afterOf(t, old.Body)), []byte(id))
+		body = bytes.ReplaceAll(body, []byte(`"ref":"`+head+`"`), []byte(`"ref":"refs/heads/elsewhere"`))
+		server := httptest.NewServer(&Handler{Inbox: f.in, GitLabURL: f.URL(), Secrets: func() []Secret { return []Secret{{Value: fixed(secretCanary)}} }})
+		defer server.Close()
+		if got := send(t, server.URL, body, "Idempotency-Key", "elsewhere"); got.code != http.StatusAccepted {
+			t.Fatalf("%d %s", got.code, got.body)
+		}
+		f.until("the run is there", func() bool { return f.runs()[0].Commit == id })
+		r := f.ended()[0]
+		if given := readFile(t, filepath.Join(f.dir, r.ID)); r.State != lineage.RunSuccess || !strings.Contains(given, "AIBUILD_PROJECT="+f.URL()+"/ops/images.git\n") {
+			t.Errorf("run %+v; the job was given\n%s", r, given)
+		}
+		if trap.Close(); caught.Load() != 0 {
+			t.Errorf("%d connections were made to where the body led", caught.Load())
+		}
+	})
+	noCanary(t, f.dir, f.mirror.Dir)
+}
+
+// afterOf is the commit that a body tells of.
+func afterOf(t *testing.T, body []byte) string {
+	t.Helper()
+	r, err := decode(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.after
 }
