@@ -48,8 +48,8 @@ func (p *Pipeline) DeliverSite(ctx context.Context, seen *SiteJournals) (int, er
 		if age := p.now().Sub(e.Modified); age >= 0 && age < quietFor {
 			continue
 		}
-		sent, err := p.deliverEntry(ctx, e)
-		switch {
+		switch sent, err := p.deliverEntry(ctx, e); {
+		case errors.Is(err, errBusy):
 		case err != nil:
 			errs = append(errs, fmt.Errorf("deliver %s %s: %w", e.Name, e.UUID, err))
 		case sent:
@@ -62,8 +62,10 @@ func (p *Pipeline) DeliverSite(ctx context.Context, seen *SiteJournals) (int, er
 	return count, errors.Join(errs...)
 }
 
-// deliverEntry says whether anything was sent; else nothing has to be sent, by us
-// at least, before the folder changes.
+// errBusy: somebody works on images of the name.
+var errBusy = errors.New("somebody works on it")
+
+// deliverEntry says whether anything was sent; where not, nothing waits.
 func (p *Pipeline) deliverEntry(ctx context.Context, e publish.Entry) (sent bool, err error) {
 	img, err := p.load(ctx, e.Name, e.UUID)
 	if errors.Is(err, publish.ErrNotFound) {
@@ -74,7 +76,7 @@ func (p *Pipeline) deliverEntry(ctx context.Context, e publish.Entry) (sent bool
 	}
 	unlock, err := p.lockImage(ctx, img)
 	if _, busy := errors.AsType[*lineage.Locked](err); busy {
-		return false, nil // its folder changes when they are done
+		return false, errBusy
 	}
 	if err != nil {
 		return false, err

@@ -281,7 +281,7 @@ func TestServeOperation(t *testing.T) {
 		test func(*testing.T, *mariadb)
 	}{
 		{"empty database", testEmptyDatabase}, {"rights", testRights}, {"TLS", testTLS}, {"reload", testReload}, {"stop", testStop},
-		{"health", testHealth}, {"stand-by", testStandBy},
+		{"health", testHealth}, {"stand-by", testStandBy}, {"journals", testWebJournals}, {"reconcilers", testReconcilers},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, m) })
 	}

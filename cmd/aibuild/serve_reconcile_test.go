@@ -1,0 +1,298 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/guestos/aibuild/aibuild"
+	"github.com/guestos/aibuild/aibuild/definition"
+	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/aibuild/publish"
+)
+
+// webRoot is a web root in which images are found as builds leave them.
+type webRoot struct {
+	t    *testing.T
+	root string
+	site *publish.Site
+}
+
+func newWebRoot(t *testing.T, root string) *webRoot {
+	t.Helper()
+	site, err := publish.Open(t.Context(), publish.Config{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := site.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &webRoot{t, root, site}
+}
+
+// left puts an image there, as it is so long after the build; what has been
+// recorded of it waits in its manifest.
+func (w *webRoot) left(name, verdict string, age time.Duration) *aibuild.Image {
+	w.t.Helper()
+	disk := filepath.Join(w.t.TempDir(), name+".qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", disk, "1M").CombinedOutput(); err != nil {
+		w.t.Fatalf("%v\n%s", err, out)
+	}
+	id := uuid.Must(uuid.NewV7()).String()
+	img := &aibuild.Image{UUID: id, Name: name, File: name + ".qcow2", Schema: 1}
+	img.Definition.Name, img.Definition.Arch, img.Definition.OS = name, "x86_64", definition.OS{Distro: "tiny", Version: "1"}
+	img.Definition.Release.Clusters, img.Definition.Release.Visibility = []string{"alpha", "beta"}, "private"
+	finish := func(sums publish.Sums) (map[string][]byte, error) {
+		at := time.Now().Add(-age)
+		add := func(r lineage.Record) {
+			r.ID, r.At, r.Actor, r.Channel, r.ImageUUID = uuid.Must(uuid.NewV7()).String(), at, "builder", "jenkins", id
+			img.Records, img.Pending = append(img.Records, r), append(img.Pending, r.ID)
+		}
+		add(lineage.Record{Verb: lineage.VerbBuilt, Built: &lineage.Built{Name: name, Arch: "x86_64", OSType: "tiny", OSVer: "1", BuiltAt: at, Artifact: lineage.Artifact{
+			Format: "qcow2", Size: sums.Size, VirtualSize: 1 << 20, SHA256: sums.SHA256, SHA512: sums.SHA512, Ref: "main", Memory: 256 << 20, User: "root",
+		}}})
+		if verdict != "" {
+			add(lineage.Record{Verb: lineage.VerbTested, Tested: &lineage.Tested{Verdict: verdict, TestCase: "all (1 cases)", TestedAt: at}})
+		}
+		b, err := json.Marshal(img)
+		return map[string][]byte{"manifest.json": b}, err
+	}
+	item := publish.Item{Name: name, UUID: id, Files: map[string]string{img.File: disk}, Image: img.File, Finish: finish}
+	if _, err := w.site.Put(w.t.Context(), item); err != nil {
+		w.t.Fatal(err)
+	}
+	w.touch(img, age)
+	return img
+}
+
+func (w *webRoot) folder(img *aibuild.Image) string {
+	return filepath.Join(w.root, "images", "build", img.Name, img.UUID)
+}
+
+func (w *webRoot) touch(img *aibuild.Image, age time.Duration) {
+	w.t.Helper()
+	at := time.Now().Add(-age)
+	if err := os.Chtimes(w.folder(img), at, at); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// pending says how many records of an image wait.
+func (w *webRoot) pending(img *aibuild.Image) int {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.folder(img), "manifest.json"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(decoded[aibuild.Image](w.t, string(b)).Pending)
+}
+
+func storeOf(t *testing.T, dsn string) *lineage.Store {
+	t.Helper()
+	store, err := lineage.Open(t.Context(), lineage.Config{DSN: dsn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func gone(path string) bool {
+	_, err := os.Stat(path)
+	return os.IsNotExist(err)
+}
+
+// What builds elsewhere could not record is delivered from the web root, and
+// nobody who works on an image is disturbed.
+func testWebJournals(t *testing.T, m *mariadb) {
+	dsn, _ := m.empty()
+	store, web := storeOf(t, dsn), newWebRoot(t, t.TempDir())
+	good, fresh, busy := web.left("good", lineage.Passed, time.Hour), web.left("fresh", lineage.Passed, 0), web.left("busy", "", time.Hour)
+	broken := web.left("broken", "", time.Hour)
+	placed(t, filepath.Join(web.folder(broken), "manifest.json"), "{")
+	web.touch(broken, time.Hour)
+	unlock, err := store.Lock(t.Context(), "busy", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &aibuild.Pipeline{Site: web.site, DataDir: t.TempDir(), Recorder: store, Actor: "daemon", LockWait: time.Second}
+	var seen aibuild.SiteJournals
+	deliver := func(when string, want int) {
+		t.Helper()
+		if n, err := p.DeliverSite(t.Context(), &seen); n != want || err == nil || !strings.Contains(err.Error(), broken.UUID) {
+			t.Errorf("%s: %d, %v; want %d delivered, and an error for the broken one alone", when, n, err, want)
+		}
+	}
+	deliver("at first", 1)
+	if web.pending(good) != 0 || web.pending(fresh) != 2 || web.pending(busy) != 1 {
+		t.Errorf("%d, %d and %d records wait", web.pending(good), web.pending(fresh), web.pending(busy))
+	}
+	found, err := store.Resolve(t.Context(), lineage.Query{Ref: good.UUID})
+	if err != nil || len(found) != 1 || found[0].State != lineage.StatePassed {
+		t.Errorf("in the database: %+v, %v", found, err)
+	}
+	events, _, err := store.Events(t.Context(), lineage.EventFilter{ImageUUID: good.UUID})
+	if err != nil || len(events) != 2 || events[0].Actor != "builder" {
+		t.Errorf("the audit: %+v, %v", events, err)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	web.touch(fresh, time.Hour)
+	deliver("when nobody works on them any more", 2)
+	deliver("when nothing waits", 0)
+
+	// While the database is away nothing is lost.
+	late := web.left("late", lineage.Passed, time.Hour)
+	m.stop()
+	deliverErr := func() error { _, err := p.DeliverSite(t.Context(), &seen); return err }
+	if err := deliverErr(); err == nil || !strings.Contains(err.Error(), late.UUID) || web.pending(late) != 2 {
+		t.Errorf("without a database: %v, %d records wait", err, web.pending(late))
+	}
+	m.start()
+	deliver("when it is back", 1)
+}
+
+// The daemon itself does all of it soon after its start.
+func testReconcilers(t *testing.T, m *mariadb) {
+	dsn, name := m.empty()
+	store, web, data := storeOf(t, dsn), newWebRoot(t, t.TempDir()), t.TempDir()
+	recorded := func(img *aibuild.Image, age time.Duration) {
+		t.Helper()
+		if err := store.Record(t.Context(), img.Records...); err != nil {
+			t.Fatal(err)
+		}
+		img.Pending = nil
+		b, err := json.Marshal(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		placed(t, filepath.Join(web.folder(img), "manifest.json"), string(b))
+		web.touch(img, age)
+	}
+	const old = 20 * 24 * time.Hour
+	untested := web.left("web", "", old)
+	recorded(untested, old)
+	newest := web.left("web", lineage.Passed, old)
+	recorded(newest, old)
+	waiting := web.left("app", lineage.Passed, time.Hour)
+	half := filepath.Join(web.root, "images", "build", "web", ".part-image-00000000-0-1-1-abcdefgh")
+	work := filepath.Join(data, "work", "dead")
+	evidence := filepath.Join(data, "runs", "failed")
+	for _, dir := range []string{half, work, evidence} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-old)
+		if err := os.Chtimes(dir, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	placed(t, filepath.Join(work, "owner"), "1 0\n") // pid 1 began at another time
+	config := placed(t, filepath.Join(t.TempDir(), "config.yaml"), "retention: {failed: 15d}\n")
+	s := launch(t, data, []string{"AIBUILD_DSN=" + dsn, "AIBUILD_WEB_ROOT=" + web.root}, "--config", config)
+	s.eventually("what waited is recorded", func() bool { return web.pending(waiting) == 0 })
+	s.eventually("what is half published is gone", func() bool { return gone(half) })
+	s.eventually("what a dead process left is gone", func() bool { return gone(work) })
+	s.eventually("what failed is pruned", func() bool { return gone(web.folder(untested)) && gone(evidence) })
+	if gone(web.folder(newest)) || gone(web.folder(waiting)) {
+		t.Error("a good image was pruned")
+	}
+	s.metric(`aibuild_reconciler_runs_total{chore="prune"} 1`)
+	s.says("pruned", 2)
+	var verb, actor string
+	err := m.root.QueryRow("SELECT verb, actor FROM "+name+".event WHERE image_uuid = ? ORDER BY id DESC LIMIT 1", untested.UUID).Scan(&verb, &actor)
+	if err != nil || verb != lineage.VerbPruned || actor != "daemon" {
+		t.Errorf("the audit: %s by %s, %v", verb, actor, err)
+	}
+	for _, c := range new(reconciler).chores() {
+		if c.name != "payloads" { // a minute after the start
+			s.metric(`aibuild_reconciler_failures_total{chore="` + c.name + `"} 0`)
+			s.eventually(c.name+" was done", func() bool {
+				_, body := s.get("/metrics")
+				return strings.Contains(body, `aibuild_reconciler_last_success_seconds{chore="`+c.name+`"}`)
+			})
+		}
+	}
+	s.signal(os.Interrupt)
+	s.ends()
+
+	// What cannot be put right is counted, and stops nothing.
+	placed(t, filepath.Join(web.folder(waiting), "manifest.json"), "{")
+	web.touch(waiting, time.Hour)
+	s = launch(t, data, []string{"AIBUILD_DSN=" + dsn, "AIBUILD_WEB_ROOT=" + web.root}, "--config", config)
+	s.metric(`aibuild_reconciler_failures_total{chore="web_journals"} 1`)
+	s.metric(`aibuild_reconciler_runs_total{chore="leftovers"} 1`)
+	if code, body := s.get("/readyz"); code != 200 || !strings.Contains(body, "trouble") || strings.Contains(body, web.root) {
+		t.Errorf("/readyz = %d %s", code, body)
+	}
+	s.says(waiting.UUID, 1)
+}
+
+// Somebody deletes an image in a cloud, and a process dies while it uploads: the
+// daemon finds both.
+func TestServeComparesClusters(t *testing.T) {
+	p := newPerson(t)
+	web := newWebRoot(t, p.lab.env["AIBUILD_WEB_ROOT"])
+	img := web.left("compared", lineage.Passed, time.Hour)
+	p.must(0, "publish", img.UUID)
+	p.must(0, "release", "--yes", img.UUID)
+	if got := p.states(img.UUID); got != "alpha:visible beta:visible" {
+		t.Fatalf("released: %s", got)
+	}
+	p.lab.deleteGlance(t, "alpha", p.lab.glance(t, "alpha", "compared", false)[0].ID)
+
+	dead := web.left("dead", lineage.Passed, time.Hour)
+	p.must(0, "publish", dead.UUID)
+	store := storeOf(t, p.lab.env["AIBUILD_DSN"])
+	if err := store.Record(t.Context(), lineage.Record{ID: uuid.NewString(), Actor: "builder", Channel: "jenkins", ImageUUID: dead.UUID, Verb: lineage.VerbReleased,
+		Released: &lineage.Target{Cluster: "beta", State: lineage.TargetUploading}}); err != nil {
+		t.Fatal(err)
+	}
+	create := exec.Command("openstack", "--os-cloud", "beta", "image", "create", "--property", "aibuild_uuid="+dead.UUID, "--disk-format", "qcow2", "--container-format", "bare", "dead")
+	create.Env = append(os.Environ(), "OS_CLIENT_CONFIG_FILE="+p.lab.env["OS_CLIENT_CONFIG_FILE"])
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+
+	env := []string{"JENKINS_URL="}
+	for k, v := range p.lab.env {
+		env = append(env, k+"="+v)
+	}
+	s := launch(t, p.data, env)
+	s.metric(`aibuild_reconciler_runs_total{chore="clusters"} 1`)
+	if got := p.states(img.UUID); got != "alpha:missing beta:visible" {
+		t.Errorf("after the comparison: %s", got)
+	}
+	checked := p.lab.sql(t, "SELECT COUNT(*) FROM release_target WHERE image_uuid = '"+img.UUID+"' AND checked_at > UTC_TIMESTAMP(6) - INTERVAL 5 MINUTE")
+	if strings.TrimSpace(checked) != "2" {
+		t.Errorf("%s of 2 clusters were checked", checked)
+	}
+	if got := p.states(dead.UUID); got != "beta:failed" {
+		t.Errorf("the dead upload: %s", got)
+	}
+	for _, hidden := range []bool{false, true} {
+		if left := p.lab.glance(t, "beta", "dead", hidden); len(left) != 0 {
+			t.Errorf("beta still has %+v", left)
+		}
+	}
+	s.metric(`aibuild_reconciler_failures_total{chore="clusters"} 0`)
+	p.must(0, "release", "--yes", dead.UUID)
+	s.signal(os.Interrupt)
+	s.ends()
+}
