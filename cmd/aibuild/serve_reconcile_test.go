@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	osconfig "github.com/gophercloud/gophercloud/v2/openstack/config"
+	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 
 	"github.com/guestos/aibuild/aibuild"
 	"github.com/guestos/aibuild/aibuild/definition"
@@ -264,11 +268,7 @@ func TestServeComparesClusters(t *testing.T) {
 		Released: &lineage.Target{Cluster: "beta", State: lineage.TargetUploading}}); err != nil {
 		t.Fatal(err)
 	}
-	create := exec.Command("openstack", "--os-cloud", "beta", "image", "create", "--property", "aibuild_uuid="+dead.UUID, "--disk-format", "qcow2", "--container-format", "bare", "dead")
-	create.Env = append(os.Environ(), "OS_CLIENT_CONFIG_FILE="+p.lab.env["OS_CLIENT_CONFIG_FILE"])
-	if out, err := create.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	begun := begin(t, p.lab, "beta", "dead", dead.UUID)
 
 	env := []string{"JENKINS_URL="}
 	for k, v := range p.lab.env {
@@ -286,6 +286,7 @@ func TestServeComparesClusters(t *testing.T) {
 	if got := p.states(dead.UUID); got != "beta:failed" {
 		t.Errorf("the dead upload: %s", got)
 	}
+	s.says(begun, 1)
 	for _, hidden := range []bool{false, true} {
 		if left := p.lab.glance(t, "beta", "dead", hidden); len(left) != 0 {
 			t.Errorf("beta still has %+v", left)
@@ -295,4 +296,29 @@ func TestServeComparesClusters(t *testing.T) {
 	p.must(0, "release", "--yes", dead.UUID)
 	s.signal(os.Interrupt)
 	s.ends()
+}
+
+// begin creates an image in a cluster, as a process that dies before it has
+// uploaded anything, and gives its Glance id.
+func begin(t *testing.T, l *lab, cluster, name, uuid string) string {
+	t.Helper()
+	auth, endpoint, tls, err := clouds.Parse(clouds.WithLocations(l.env["OS_CLIENT_CONFIG_FILE"]), clouds.WithCloudName(cluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := osconfig.NewProviderClient(t.Context(), auth, osconfig.WithTLSConfig(tls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := openstack.NewImageV2(provider, endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := images.Create(t.Context(), client, images.CreateOpts{
+		Name: name, DiskFormat: "qcow2", ContainerFormat: "bare", Properties: map[string]string{"aibuild_uuid": uuid},
+	}).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img.ID
 }
