@@ -100,9 +100,9 @@ func (b *batcher) write(ctx context.Context) int {
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	reach("before accept")
+	milestone("before accept")
 	accepted, err := b.inbox.AcceptEvents(ctx, events)
-	reach("after accept")
+	milestone("after accept")
 	if err == nil && len(accepted) != len(events) {
 		err = errors.New("the inbox did not answer for each delivery")
 	}

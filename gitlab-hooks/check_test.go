@@ -16,7 +16,10 @@ import (
 	hooks "github.com/guestos/aibuild/gitlab-hooks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	hooks.RunTestDaemon()
+	goleak.VerifyTestMain(m)
+}
 
 const token = "glpat-canary0token"
 

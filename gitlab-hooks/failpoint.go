@@ -4,7 +4,7 @@ package hooks
 // can set it: to see what a process that dies just there leaves behind.
 var failpoint func(point string)
 
-func reach(point string) {
+func milestone(point string) {
 	if failpoint != nil {
 		failpoint(point)
 	}

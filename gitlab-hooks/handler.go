@@ -80,7 +80,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.init()
 	began := time.Now()
 	answer := h.answer(w, r)
-	reach("before answer")
+	milestone("before answer")
 	h.stats.count(answer, time.Since(began))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

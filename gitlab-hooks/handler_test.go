@@ -52,7 +52,8 @@ func fixed(value string) func() (string, error) { return func() (string, error) 
 // inbox is a real store, on a private MariaDB that can be stopped.
 type inbox struct {
 	*lineage.Store
-	dir string
+	dir     string
+	address string // of its database, as the administrator
 }
 
 func newInbox(t *testing.T) *inbox {
@@ -82,7 +83,7 @@ func newInbox(t *testing.T) *inbox {
 	if err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return &inbox{store, dir}
+	return &inbox{store, dir, db.DSN()}
 }
 
 // server gives the pid of the database server.

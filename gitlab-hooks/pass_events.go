@@ -31,7 +31,7 @@ func (d *Dispatcher) passEvents(ctx context.Context) (handled int, err error) {
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
-	reach("after claim of events")
+	milestone("after claim of events")
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(eventsAtOnce)
 	errs := make([]error, len(events))
@@ -50,9 +50,9 @@ func (d *Dispatcher) passEvents(ctx context.Context) (handled int, err error) {
 func (d *Dispatcher) handle(ctx context.Context, e lineage.HookEvent) error {
 	h, err := d.decide(ctx, e)
 	if err == nil {
-		reach("before event " + h.State)
+		milestone("before event " + h.State)
 		_, err = d.Store.HandleEvent(ctx, h)
-		reach("after event " + h.State)
+		milestone("after event " + h.State)
 		if err == nil {
 			d.Log.Info("event", "event", e.ID, "project", e.Project, "ref", e.Ref, "after", short(e.After), "state", h.State, "runs", len(h.Runs), "reason", h.Reason)
 		}
@@ -69,9 +69,9 @@ func (d *Dispatcher) handle(ctx context.Context, e lineage.HookEvent) error {
 	if errors.As(err, &failed) && failed.RetryAfter > 0 {
 		wait = min(failed.RetryAfter, 5*time.Minute)
 	}
-	reach("before defer")
+	milestone("before defer")
 	deferred := d.Store.DeferEvent(ctx, e.ID, e.Fence, cut(err.Error(), maxReason), wait)
-	reach("after defer")
+	milestone("after defer")
 	return errors.Join(fmt.Errorf("event %d (%s of %s): %w", e.ID, e.Ref, e.Project, err), deferred)
 }
 
@@ -154,12 +154,12 @@ func (d *Dispatcher) moved(ctx context.Context, p Watched, head lineage.Head, re
 	if head.Seq == 0 {
 		before = strings.Repeat("0", len(now))
 	}
-	reach("before head")
+	milestone("before head")
 	_, err := d.Store.AcceptEvents(ctx, []lineage.HookEvent{{
 		Instance: strings.TrimRight(p.Mirror.URL, "/"), Key: fmt.Sprintf("head/%s/%d/%s", refName(p, ref), head.Seq, now),
 		Event: eventHead, Project: p.Mirror.Project, Ref: ref, Before: before, After: now, Actor: lineage.ChannelDaemon, State: lineage.EventPending,
 	}})
-	reach("after head")
+	milestone("after head")
 	return err
 }
 

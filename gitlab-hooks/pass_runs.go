@@ -23,7 +23,7 @@ type pass struct {
 func (d *Dispatcher) passRuns(ctx context.Context) (moved int, err error) {
 	claimed, err := d.Store.ClaimRuns(ctx, d.Owner, maxClaim, claimLease)
 	if len(claimed) > 0 {
-		reach("after claim of runs")
+		milestone("after claim of runs")
 	}
 	if err != nil || len(claimed) == 0 {
 		return 0, err
@@ -49,18 +49,18 @@ func (d *Dispatcher) passRuns(ctx context.Context) (moved int, err error) {
 			moved++
 		}
 	}
-	reach("before touch")
+	milestone("before touch")
 	errs = append(errs, d.Store.TouchRuns(ctx, d.Owner, waiting...))
-	reach("after touch")
+	milestone("after touch")
 	return moved, errors.Join(errs...)
 }
 
 // write stores a step, and says whether the run is still ours. That another
 // daemon has it meanwhile is no error: it goes on from what is stored.
 func (p *pass) write(step lineage.RunStep) (ours bool, err error) {
-	reach("before step " + step.Run.State)
+	milestone("before step " + orElse(step.Run.State, "tries"))
 	err = p.d.Store.StepRun(p.ctx, step)
-	reach("after step " + step.Run.State)
+	milestone("after step " + orElse(step.Run.State, "tries"))
 	var conflict *lineage.Conflict
 	if errors.Is(err, lineage.ErrFenced) || errors.As(err, &conflict) {
 		p.d.Log.Info("a run was moved by others", "run", step.RunID, "error", err)

@@ -53,13 +53,13 @@ func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error
 	if status.State == s.Sent { // pending after pending is no transition
 		return true, d.Store.StatusSent(ctx, r.ID, r.State, s.Sent)
 	}
-	reach("before status " + status.State)
-	err := d.GitLab.SetStatus(ctx, status)
+	milestone("before status " + status.State)
+	err := d.set(ctx, status)
 	switch {
 	case err == nil:
-		reach("before sent " + status.State)
+		milestone("before sent " + status.State)
 		err = d.Store.StatusSent(ctx, r.ID, r.State, status.State)
-		reach("after sent " + status.State)
+		milestone("after sent " + status.State)
 		return true, err
 	case ctx.Err() != nil:
 		return false, nil
@@ -74,8 +74,21 @@ func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRefused) || errors.Is(err, ErrConfig) {
 		after = 0
 	}
+	milestone("before unsent")
 	noted := d.Store.StatusFailed(ctx, r.ID, cut(err.Error(), maxReason), after)
+	milestone("after unsent")
 	return false, errors.Join(fmt.Errorf("status of run %s: %w", r.ID, err), noted)
+}
+
+// set tells an end only where GitLab does not show it: an earlier daemon may have
+// told it, and not have lived to note that.
+func (d *Dispatcher) set(ctx context.Context, s Status) error {
+	if statusRank(s.State) == statusRank(statusSuccess) {
+		if shown, err := d.GitLab.shows(ctx, s); err != nil || shown {
+			return err
+		}
+	}
+	return d.GitLab.SetStatus(ctx, s)
 }
 
 // gitlabRest is how long a GitLab that did not answer is not asked: each status

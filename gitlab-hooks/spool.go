@@ -101,7 +101,7 @@ func (s *Spool) Add(e lineage.HookEvent) error {
 	}
 	s.last = max(s.last+1, time.Now().UnixNano()) // also after a restart with a clock that went back
 	name := fmt.Sprintf("%020d%s", s.last, spoolEnd)
-	reach("before spool")
+	milestone("before spool")
 	if err := renameio.WriteFile(filepath.Join(s.dir, name), data, 0o600); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
@@ -109,7 +109,7 @@ func (s *Spool) Add(e lineage.HookEvent) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	s.bytes, s.count = s.bytes+int64(len(data)), s.count+1
-	reach("after spool")
+	milestone("after spool")
 	return nil
 }
 
@@ -162,13 +162,13 @@ func (s *Spool) Drain(ctx context.Context, inbox Inbox) (n int, err error) {
 			if _, err := inbox.AcceptEvents(ctx, events); err != nil {
 				return n, errors.Join(append(damaged, fmt.Errorf("drain the spool: %w", err))...)
 			}
-			reach("after drain")
+			milestone("after drain")
 		}
 		for _, name := range files {
 			if err := s.remove(name); err != nil {
 				return n, errors.Join(append(damaged, err)...)
 			}
-			reach("after removal")
+			milestone("after removal")
 			n++
 		}
 	}

@@ -209,25 +209,38 @@ func statusRank(state string) int {
 	return -1
 }
 
+// shows says whether a status is what GitLab shows already. To tell it an end
+// once more makes a second status of the name.
+func (c Client) shows(ctx context.Context, s Status) (bool, error) {
+	now, err := c.newest(ctx, s)
+	return err == nil && now.State == s.State && now.TargetURL == s.TargetURL && now.Description == statusLine(s.Description), err
+}
+
 // status is the state that GitLab shows for the name now; empty when it shows none.
 func (c Client) status(ctx context.Context, s Status) (string, error) {
+	now, err := c.newest(ctx, s)
+	return now.State, err
+}
+
+// newest is what GitLab shows for the name now; its zero value when it shows nothing.
+func (c Client) newest(ctx context.Context, s Status) (Status, error) {
 	const op = "read a commit status"
 	api, caught, err := c.caught(op)
 	if err != nil {
-		return "", err
+		return Status{}, err
 	}
 	ref := s.branch()
 	asked := &gitlab.GetCommitStatusesOptions{ListOptions: gitlab.ListOptions{PerPage: 100}, Ref: &ref, Name: &s.Name}
 	statuses, response, err := api.Commits.GetCommitStatuses(s.Project, s.Commit, asked, gitlab.WithContext(ctx))
 	if err != nil {
-		return "", c.refusal(op, response, caught, err)
+		return Status{}, c.refusal(op, response, caught, err)
 	}
-	state, newest := "", 0
+	shown, newest := Status{}, 0
 	for _, known := range statuses {
 		if known == nil || known.Name != s.Name || known.Ref != ref || known.ID < newest {
 			continue
 		}
-		state, newest = known.Status, known.ID
+		shown, newest = Status{State: known.Status, TargetURL: known.TargetURL, Description: known.Description}, known.ID
 	}
-	return state, nil
+	return shown, nil
 }

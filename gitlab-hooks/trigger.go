@@ -24,7 +24,7 @@ func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
 	if err != nil {
 		return waits(r, err.Error(), retryIn(0, err))
 	}
-	reach("before start")
+	milestone("before start")
 	if !ours || time.Now().After(until) {
 		return waits(r, "another daemon may have it", 0) // and if not, it is looked for in jenkins
 	}
