@@ -278,6 +278,9 @@ func (s *service) parts() map[string]string {
 	if stats.LastError != "" || s.reconciler.failing() {
 		parts["trouble"] = "see the log"
 	}
+	if n := s.reconciler.unwell(); n > 0 {
+		parts["webhooks"] = fmt.Sprintf("not well in %d of the projects: see the log, or aibuild doctor --gitlab", n)
+	}
 	maps.Copy(parts, s.neighbours.all())
 	if stats.Active && len(stats.Paused) > 0 {
 		parts["paused rebuilds"] = strings.Join(stats.Paused, ", ")

@@ -31,16 +31,19 @@ type chore struct {
 	do      func(ctx context.Context, s *service, p *aibuild.Pipeline) error
 }
 
-// chores of the daemon. Each has its own time; none waits for another.
+// chores of the daemon. Each has its own time; none waits for another. Those
+// that need locks begin when whoever had one before the database was away has it
+// again.
 func (r *reconciler) chores() []chore {
 	return []chore{
-		{name: "foreign_rows", first: 0, every: 45 * time.Second, do: adoptForeign},
+		{name: "foreign_rows", every: 45 * time.Second, do: adoptForeign},
 		{name: "payloads", first: time.Minute, every: time.Hour, do: expirePayloads},
-		{name: "journals", first: 0, every: time.Minute, standBy: true, do: deliverOwn},
-		{name: "web_journals", first: 2 * time.Second, every: 5 * time.Minute, do: r.deliverSite},
+		{name: "journals", every: time.Minute, standBy: true, do: deliverOwn},
 		{name: "leftovers", first: 5 * time.Second, every: 15 * time.Minute, standBy: true, do: sweep},
-		{name: "clusters", first: 10 * time.Second, every: time.Hour, do: r.compareClusters},
-		{name: "prune", first: 15 * time.Second, every: 24 * time.Hour, do: prune},
+		{name: "webhooks", first: 10 * time.Second, every: 10 * time.Minute, do: r.checkWebhooks},
+		{name: "web_journals", first: 12 * time.Second, every: 5 * time.Minute, do: r.deliverSite},
+		{name: "clusters", first: 14 * time.Second, every: time.Hour, do: r.compareClusters},
+		{name: "prune", first: 16 * time.Second, every: 24 * time.Hour, do: prune},
 	}
 }
 
@@ -50,7 +53,8 @@ type reconciler struct {
 
 	mu       sync.Mutex
 	counts   map[string]*choreCount
-	clusters map[string]int // images by what the clouds said of them
+	clusters map[string]int    // images by what the clouds said of them
+	webhooks map[string]string // project -> why GitLab will not tell of its pushes
 }
 
 type choreCount struct {
@@ -255,6 +259,7 @@ func (r *reconciler) stats() []api.Stat {
 			list = append(list, api.Stat{Name: "aibuild_reconciler_last_success_seconds", Help: "When it went well for the last time, in seconds since 1970.", Labels: labels, Value: float64(n.ended.Unix())})
 		}
 	}
+	list = append(list, api.Stat{Name: "aibuild_webhooks_unwell", Help: "Projects of whose pushes GitLab does not tell, as far as it says.", Value: float64(len(r.webhooks))})
 	for state, n := range r.clusters {
 		list = append(list, api.Stat{Name: "aibuild_cluster_images", Help: "Images in clusters by what the clouds said of them when they were asked last.", Labels: map[string]string{"state": state}, Value: float64(n)})
 	}

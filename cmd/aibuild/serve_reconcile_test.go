@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,11 +20,14 @@ import (
 	osconfig "github.com/gophercloud/gophercloud/v2/openstack/config"
 	"github.com/gophercloud/gophercloud/v2/openstack/config/clouds"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/guestos/aibuild/aibuild"
 	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/aibuild/publish"
+	hooks "github.com/guestos/aibuild/gitlab-hooks"
+	"github.com/guestos/aibuild/gitlab-hooks/gitlabtest"
 )
 
 // webRoot is a web root in which images are found as builds leave them.
@@ -237,15 +246,101 @@ func testReconcilers(t *testing.T, m *mariadb) {
 	s.ends()
 
 	// What cannot be put right is counted, and stops nothing.
-	placed(t, filepath.Join(web.folder(waiting), "manifest.json"), "{")
-	web.touch(waiting, time.Hour)
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	placed(t, filepath.Join(work, "owner"), "1 0\n")
+	placed(t, filepath.Join(work, "run"), "{") // the sign of its run
 	s = launch(t, data, []string{"AIBUILD_DSN=" + dsn, "AIBUILD_WEB_ROOT=" + web.root}, "--config", config)
-	s.metric(`aibuild_reconciler_failures_total{chore="web_journals"} 1`)
-	s.metric(`aibuild_reconciler_runs_total{chore="leftovers"} 1`)
-	if code, body := s.get("/readyz"); code != 200 || !strings.Contains(body, "trouble") || strings.Contains(body, web.root) {
+	s.metric(`aibuild_reconciler_failures_total{chore="leftovers"} 1`)
+	s.metric(`aibuild_reconciler_runs_total{chore="webhooks"} 1`)
+	if code, body := s.get("/readyz"); code != 200 || !strings.Contains(body, "trouble") || strings.Contains(body, data) {
 		t.Errorf("/readyz = %d %s", code, body)
 	}
-	s.says(waiting.UUID, 1)
+	s.says("sweep "+work, 1)
+}
+
+// GitLab disables a webhook after failures, and says so when it is asked.
+func TestServeChecksWebhooks(t *testing.T) {
+	gitlab, err := gitlabtest.Start(gitlabtest.Options{AutoDisable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := gitlab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := gitlab.CreateUser(gitlabtest.User{Username: "bot"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gitlab.CreateProject(t.Context(), gitlabtest.Project{Path: siteProject, Members: map[string]gitlabtest.Role{"bot": gitlabtest.Developer}}); err != nil {
+		t.Fatal(err)
+	}
+	var status atomic.Int32
+	status.Store(http.StatusInternalServerError)
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) }))
+	t.Cleanup(daemon.Close)
+	hook, err := gitlab.AddHook(siteProject, gitlabtest.Hook{URL: daemon.URL + hookPath, Token: "s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := &service{log: hclog.New(&hclog.LoggerOptions{Output: &log})}
+	as := func(token string) *settings {
+		return &settings{
+			watched: []hooks.Watched{{Mirror: hooks.Mirror{Project: siteProject}}},
+			clients: hooks.Clients{GitLab: &hooks.Client{URL: gitlab.URL(), Token: token}},
+		}
+	}
+	s.settings.Store(as(gitlab.RootToken()))
+	var r reconciler
+	look := func(when string, want int) {
+		t.Helper()
+		if err := r.checkWebhooks(t.Context(), s, nil); err != nil || r.unwell() != want {
+			t.Errorf("%s: %v, %d are not well, want %d", when, err, r.unwell(), want)
+		}
+	}
+	look("at first", 0)
+	const script = `cd "$0" && git init -q -b main && for i in 1 2 3 4; do
+		git -c user.name=tester -c user.email=t@example.com commit -q --allow-empty -m x && git push -q "$1" main; done`
+	if out, err := exec.Command("bash", "-ec", script, t.TempDir(), gitlab.CloneURL(siteProject, gitlab.RootToken())).CombinedOutput(); err != nil {
+		t.Fatalf("push: %v\n%s", err, out)
+	}
+	if err := gitlab.Idle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	look("after four failures", 1)
+	look("again", 1)
+	if n := strings.Count(log.String(), "gitlab has disabled the hook until"); n != 1 {
+		t.Errorf("it was said %d times:\n%s", n, log.String())
+	}
+	status.Store(http.StatusOK)
+	press := fmt.Sprintf("%s/api/v4/projects/%s/hooks/%d/test/push_events", gitlab.URL(), url.PathEscape(siteProject), hook.ID)
+	request, err := http.NewRequest(http.MethodPost, press, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("PRIVATE-TOKEN", gitlab.RootToken())
+	response, err := http.DefaultClient.Do(request)
+	if err != nil || response.StatusCode != http.StatusCreated || response.Body.Close() != nil {
+		t.Fatalf("the Test button: %v, %v", response, err)
+	}
+	look("after the Test button", 0)
+
+	// GitLab shows webhooks only to maintainers: not to know is no failure.
+	bot, err := gitlab.CreateToken(gitlabtest.Token{User: "bot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.settings.Store(as(bot.Secret))
+	look("as a developer", 0)
+	s.settings.Store(as("wrong"))
+	if err := r.checkWebhooks(t.Context(), s, nil); err == nil || !strings.Contains(err.Error(), siteProject) {
+		t.Errorf("with a wrong token: %v", err)
+	}
+	s.settings.Store(&settings{})
+	look("without gitlab", 0)
 }
 
 // Somebody deletes an image in a cloud, and a process dies while it uploads: the
