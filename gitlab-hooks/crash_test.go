@@ -117,16 +117,25 @@ func TestCrashPointsAreListed(t *testing.T) {
 // A daemon is killed by SIGKILL at every point, its event is sent again, and the
 // next one makes of it what would have become of it anyway: one run of each
 // image, one request to Jenkins for each, one end, one status.
-func TestKilledAtEveryPoint(t *testing.T) {
+//
+// And one that stands still at a point, while another does its work, neither
+// starts nor writes anything when it goes on.
+func TestKilledOrPausedAtEveryPoint(t *testing.T) {
 	s := newCrashSite(t)
 	var all sync.WaitGroup
 	places := make(chan struct{}, 10)
-	for i, p := range crashPoints {
+	run := func(name string, test func(t *testing.T)) {
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
-			t.Run(p.name, func(t *testing.T) { s.killAt(t, fmt.Sprintf("p%d", i), p) })
+			t.Run(name, test)
 		})
+	}
+	for i, p := range crashPoints {
+		run("killed "+p.name, func(t *testing.T) { s.killAt(t, fmt.Sprintf("k%d", i), p) })
+	}
+	for i, point := range pausePoints {
+		run("paused "+point, func(t *testing.T) { s.pauseAt(t, fmt.Sprintf("p%d", i), point) })
 	}
 	all.Wait()
 }
@@ -254,8 +263,26 @@ func (v *victim) openDoor() {
 type testDaemon struct {
 	cmd   *exec.Cmd
 	life  io.Closer
-	log   *bytes.Buffer
+	log   *syncedLog
 	ended chan struct{}
+}
+
+// syncedLog is what a process says, to be read meanwhile.
+type syncedLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *syncedLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *syncedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (v *victim) start(spec daemonSpec) *testDaemon {
@@ -268,7 +295,7 @@ func (v *victim) start(spec daemonSpec) *testDaemon {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	d := &testDaemon{cmd: exec.Command(self), log: new(bytes.Buffer), ended: make(chan struct{})}
+	d := &testDaemon{cmd: exec.Command(self), log: new(syncedLog), ended: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), daemonEnv+"="+string(text))
 	d.cmd.ExtraFiles, d.cmd.Stderr = []*os.File{v.door}, d.log
 	if d.life, err = d.cmd.StdinPipe(); err != nil {
