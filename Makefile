@@ -13,7 +13,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-slow check bench fmt clean
+.PHONY: build deps demo demo-push down test test-slow check bench bench-hooks fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -56,9 +56,14 @@ check: ## vet, staticcheck and the tests that need no server
 	@go test -short ./aibuild/process ./aibuild/definition ./jenkins/... ./gitlab-hooks/... .
 
 bench: ## ratios against peers and limits in one run, the bound beside each
-	@.ci/deps test
+	@.ci/deps bench
 	@$(MAKE) --no-print-directory build
 	@go run ./.ci/bench
+
+bench-hooks: ## only the parts about pushes
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory build
+	@go run ./.ci/bench hooks
 
 fmt:
 	@gofmt -w $$(git ls-files '*.go')

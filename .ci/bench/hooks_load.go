@@ -23,18 +23,24 @@ type sent struct {
 	done  int
 	wall  time.Duration
 	times []time.Duration // of each request, sorted
-	cpu   time.Duration   // of the servers
+	cpu   []time.Duration // of the servers
 }
 
 func (l *sent) add(more sent) {
-	l.done, l.wall, l.cpu = l.done+more.done, l.wall+more.wall, l.cpu+more.cpu
+	l.done, l.wall = l.done+more.done, l.wall+more.wall
+	for i, d := range more.cpu {
+		if i == len(l.cpu) {
+			l.cpu = append(l.cpu, 0)
+		}
+		l.cpu[i] += d
+	}
 	l.times = append(l.times, more.times...)
 	slices.Sort(l.times)
 }
 
-// each is the processor time of one request, in microseconds.
-func (l sent) each() float64 {
-	return float64(l.cpu) / float64(time.Microsecond) / float64(max(l.done, 1))
+// each is the processor time that a server took for one request, in microseconds.
+func (l sent) each(server int) float64 {
+	return float64(l.cpu[server]) / float64(time.Microsecond) / float64(max(l.done, 1))
 }
 
 func (l sent) rate() float64 { return float64(l.done) / l.wall.Seconds() }

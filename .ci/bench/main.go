@@ -4,8 +4,10 @@
 //	go run ./.ci/bench [-pairs N] [PART...]
 //
 // Without PART all parts run: packer, poststeps, memory, publish, promote,
-// release, rollback, boot, isolated, cli. It runs in the repository's root and
-// needs bin/aibuild (make build) and the packages of `.ci/deps test`.
+// release, rollback, boot, isolated, cli, and hooks, which stands for hooks-ack,
+// hooks-trigger, hooks-memory, hooks-pass and hooks-crash. It runs in the
+// repository's root and needs bin/aibuild (make build) and the packages of
+// `.ci/deps bench`.
 //
 // A ratio is our time divided by the other's, both taken in turn (A B A B), so
 // that a machine that becomes slower makes both slower. A line shows the median
@@ -44,7 +46,7 @@ func parts() []part {
 		{"publish", publishPart}, {"promote", promotePart},
 		{"release", releasePart}, {"rollback", rollbackPart},
 		{"boot", bootPart}, {"isolated", isolatedPart}, {"cli", cliPart},
-		{"hooks-ack", hooksAckPart},
+		{"hooks-ack", hooksAckPart}, {"hooks-trigger", hooksTriggerPart}, {"hooks-memory", hooksMemoryPart}, {"hooks-pass", hooksPassPart}, {"hooks-crash", hooksCrashPart},
 	}
 }
 
@@ -100,15 +102,19 @@ func choose(names []string) ([]part, error) {
 	}
 	var chosen []part
 	for _, name := range names {
-		i := slices.IndexFunc(all, func(p part) bool { return p.name == name })
-		if i < 0 {
+		before := len(chosen)
+		for _, p := range all {
+			if p.name == name || strings.HasPrefix(p.name, name+"-") {
+				chosen = append(chosen, p)
+			}
+		}
+		if len(chosen) == before {
 			var known []string
 			for _, p := range all {
 				known = append(known, p.name)
 			}
 			return nil, fmt.Errorf("part %q is unknown; there are %s", name, strings.Join(known, ", "))
 		}
-		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }

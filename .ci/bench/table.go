@@ -23,6 +23,9 @@ const (
 // enough samples for a miss.
 const enough = 5
 
+// none is the bound of what must not happen at all.
+const none = math.SmallestNonzeroFloat64
+
 // line is one bound and what was measured against it.
 type line struct {
 	part    string
@@ -82,7 +85,10 @@ func printTable(w io.Writer, lines []line) {
 		bound, spread := "-", "-"
 		if l.bound != 0 {
 			bound = "<= " + l.figure(l.bound)
-			if l.least {
+			switch {
+			case l.bound == none:
+				bound = "none"
+			case l.least:
 				bound = ">= " + l.figure(l.bound)
 			}
 		}
