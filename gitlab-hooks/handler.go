@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -168,11 +169,8 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, giv
 	if err != nil {
 		return nil, nil, refuse(http.StatusServiceUnavailable, "gone", "the client did not wait")
 	}
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	body, err = readBody(http.MaxBytesReader(w, r.Body, maxPayload), r.ContentLength)
 	if err == nil {
-		if body == nil {
-			body = []byte{}
-		}
 		return body, give, reply{}
 	}
 	give()
@@ -181,6 +179,15 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, giv
 		return nil, nil, tooLarge
 	}
 	return nil, nil, refuse(http.StatusBadRequest, "cut", "the body did not come whole")
+}
+
+// readBody takes a usual delivery into memory that was got at once. What is said
+// to be larger gets memory as it comes: it may never come.
+func readBody(r io.Reader, said int64) ([]byte, error) {
+	const usual = 256 << 10
+	b := bytes.NewBuffer(make([]byte, 0, min(max(said, 0), usual)+bytes.MinRead))
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // event reads what has to be known of a delivery.
