@@ -97,7 +97,7 @@ func (c Client) failure(op string, response *gitlab.Response, err error) error {
 	failed.Status, failed.Detail = response.StatusCode, c.redact(clip(err.Error()))
 	var refused *gitlab.ErrorResponse
 	if errors.As(err, &refused) {
-		failed.Detail = c.redact(clip(refused.Message))
+		failed.Detail = c.redact(clip(unbraced(refused.Message)))
 	}
 	switch {
 	case failed.Status == http.StatusUnauthorized:
@@ -116,6 +116,15 @@ func (c Client) failure(op string, response *gitlab.Response, err error) error {
 		failed.Reason, failed.Hint = ErrProtocol, "check that the url is that of gitlab itself, with its path, and without /api/v4"
 	}
 	return failed
+}
+
+// unbraced is what GitLab says, without go-gitlab's braces around it where there is just one message.
+func unbraced(message string) string {
+	text, ok := strings.CutPrefix(message, "{message: ")
+	if text, closed := strings.CutSuffix(text, "}"); ok && closed && !strings.ContainsAny(text, "{}") {
+		return text
+	}
+	return message
 }
 
 func unanswered(failed *Error, err error) error {
