@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +25,7 @@ type site struct {
 	gitlab  *gitlabtest.Server
 	jenkins *jenkinstest.Server
 	repo    string
+	agent   string // folder of the machine that builds
 	config  string
 	url     string
 	daemon  *exec.Cmd
@@ -31,9 +34,12 @@ type site struct {
 
 const siteProject = "ops/images"
 
-// jobScript is the step of a Jenkins job. The source's disk is not in git.
+// jobScript is the step of a Jenkins job: it has a token for the daemon, and no
+// password of the database. The source's disk is not in git.
 const jobScript = `#!/bin/bash
 set -eu
+export AIBUILD_SERVER=$(cat "$AGENT/server") AIBUILD_TOKEN_FILE=$AGENT/token AIBUILD_DATA=$AGENT/data
+[ -z "${AIBUILD_DSN:-}${AIBUILD_CONFIG:-}" ]
 rm -rf src # Jenkins keeps the workspace
 git clone -q "$AIBUILD_PROJECT" src
 cd src
@@ -44,7 +50,7 @@ exec "$AIBUILD" run --yes "$AIBUILD_IMAGE"
 
 func newSite(t *testing.T, images ...string) *site {
 	t.Helper()
-	s := &site{person: newPerson(t), repo: filepath.Join(t.TempDir(), "repo")}
+	s := &site{person: newPerson(t), repo: filepath.Join(t.TempDir(), "repo"), agent: t.TempDir()}
 	for _, name := range images {
 		dir := quick(t, name, nil)
 		for _, junk := range []string{".git", "disk.qcow2"} {
@@ -93,14 +99,23 @@ func (s *site) startJenkins() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	extra := []string{asMain + "=1", "AIBUILD=" + self, "AIBUILD_DATA=" + s.data, "AIBUILD_CONFIG=" + s.config, "DISK=" + s.lab.file}
+	extra := []string{asMain + "=1", "AIBUILD=" + self, "AGENT=" + s.agent, "DISK=" + s.lab.file}
 	for k, v := range s.lab.env {
-		extra = append(extra, k+"="+v)
+		if k != "AIBUILD_DSN" && !strings.HasPrefix(k, "STACK_") {
+			extra = append(extra, k+"="+v)
+		}
+	}
+	token := s.must(0, "token", "create", "agent", "--role", "recorder", "--project", siteProject).out
+	if err := os.WriteFile(filepath.Join(s.agent, "token"), []byte(token), 0o600); err != nil {
+		s.t.Fatal(err)
 	}
 	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
+		if s.t.Failed() {
+			s.t.Logf("the last build said:\n%s", tailOf(s.console()))
+		}
 		if err := s.jenkins.Close(); err != nil {
 			s.t.Error(err)
 		}
@@ -112,6 +127,24 @@ func (s *site) startJenkins() {
 	if err := s.jenkins.AddJob(jenkinstest.Job{Path: "aibuild/build", Kind: jenkinstest.Pipeline, Concurrent: true, Command: jobScript, Parameters: declared, UnstableReturn: 3}); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// console is what the last build has printed, for who looks into a failure.
+func (s *site) console() string {
+	request, err := http.NewRequest(http.MethodGet, s.jenkins.URL()+"/job/aibuild/job/build/lastBuild/consoleText", nil)
+	if err != nil {
+		return err.Error()
+	}
+	request.SetBasicAuth(jenkinstest.DefaultUser, jenkinstest.DefaultToken)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err.Error()
+	}
+	text, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // start starts the daemon, which is known again under the address that it had.
@@ -148,6 +181,9 @@ func (s *site) start() {
 	_, said, _ := strings.Cut(s.log.String(), "listening on ")
 	said, _, _ = strings.Cut(said, "\n")
 	s.url = "http://" + said
+	if err := os.WriteFile(filepath.Join(s.agent, "server"), []byte(s.url), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
 	response, err := http.Get(s.url + "/readyz")
 	if err != nil || response.StatusCode != http.StatusOK || response.Body.Close() != nil {
 		s.t.Fatalf("not ready: %v, %v", response, err)
@@ -279,9 +315,16 @@ func TestPushMakesAnImage(t *testing.T) {
 		t.Errorf("%d builds were started, want 5", n)
 	}
 	s.stop()
-	for _, secret := range []string{"hook-s3cret", s.gitlab.RootToken(), jenkinstest.DefaultToken} {
+	token, err := os.ReadFile(filepath.Join(s.agent, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"hook-s3cret", s.gitlab.RootToken(), jenkinstest.DefaultToken, strings.TrimSpace(string(token))} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Error("a secret is in the daemon's log")
 		}
+	}
+	if n := s.lab.count(t, "SELECT COUNT(*) FROM event WHERE verb = 'built' AND actor LIKE 'jenkins:aibuild/build#% (agent)'"); n < 3 {
+		t.Errorf("%d images were recorded by builds with a token, want 3", n)
 	}
 }
