@@ -27,6 +27,7 @@ type readiness struct {
 type health struct {
 	Status   string            `json:"status"`   // ready, unavailable
 	Database string            `json:"database"` // ok, unavailable, schema
+	Reason   string            `json:"reason,omitempty"`
 	Parts    map[string]string `json:"parts,omitempty"`
 }
 
@@ -47,9 +48,12 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if err := s.usable(r.Context()); err != nil {
 		// The address of the database is for the log, not for everybody.
 		s.log.Warn("not ready", "request", requestID(r.Context()), "error", err)
-		status, h.Status, h.Database = http.StatusServiceUnavailable, "unavailable", "unavailable"
+		status, h.Status, h.Database, h.Reason = http.StatusServiceUnavailable, "unavailable", "unavailable", "it does not answer"
+		if away, ok := errors.AsType[*lineage.Unavailable](err); ok {
+			h.Reason = away.Why()
+		}
 		if _, ok := errors.AsType[*lineage.SchemaError](err); ok {
-			h.Database = "schema"
+			h.Database, h.Reason = "schema", "its tables do not fit this aibuild; the log says what to do"
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")

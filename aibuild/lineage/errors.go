@@ -28,6 +28,22 @@ func (e *Unavailable) Error() string {
 // Unwrap gives the driver's error.
 func (e *Unavailable) Unwrap() error { return e.Err }
 
+// Why says in words what is wrong with the server, without naming it: for those
+// who may not know where it is.
+func (e *Unavailable) Why() string {
+	switch n := number(e.Err); {
+	case errors.Is(e.Err, errReadOnly), n == 1290, n == 1792, n == 1836:
+		return "it is read-only"
+	case n == 1021, n == 1026, n == 1030, n == 1114:
+		return "it is full, or cannot write to its disk"
+	case n == 1040, n == 1203, n == 1226:
+		return "it has too many connections"
+	case n == erLockWait, n == erDeadlock, errors.Is(e.Err, errAgain):
+		return "others keep locked what has to be written"
+	}
+	return "it does not answer"
+}
+
 // SchemaError says that the tables on the server do not fit this binary.
 type SchemaError struct {
 	Have   int // version on the server; 0 = no tables

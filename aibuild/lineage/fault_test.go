@@ -167,7 +167,8 @@ func TestReadOnlyServer(t *testing.T) {
 	err := writer.Record(t.Context(), tested)
 	image := resolve(t, writer, "tiny")
 	query(t, "SET GLOBAL read_only = 0")
-	if !is[*Unavailable](err) || !strings.Contains(err.Error(), "read-only") {
+	away, ok := errors.AsType[*Unavailable](err)
+	if !ok || !strings.Contains(err.Error(), "read-only") || away.Why() != "it is read-only" {
 		t.Errorf("record = %v, want *Unavailable that says read-only", err)
 	}
 	if image.UUID != uuid {

@@ -194,6 +194,8 @@ func (s *Store) fault(ctx context.Context, op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
+var errReadOnly = errors.New("the server is read-only")
+
 // diagnose says why the driver gave up a connection: on a read-only server it
 // only says "bad connection".
 func (s *Store) diagnose(err error) error {
@@ -204,7 +206,7 @@ func (s *Store) diagnose(err error) error {
 		return fmt.Errorf("%w (%w)", err, qerr)
 	}
 	if readOnly {
-		return fmt.Errorf("the server is read-only: %w", err)
+		return fmt.Errorf("%w: %w", errReadOnly, err)
 	}
 	return err
 }
