@@ -205,7 +205,7 @@ func (b *building) store(ctx context.Context) error {
 	if err := os.RemoveAll(filepath.Dir(b.evidence())); err != nil {
 		p.log().Warn("the local copy of the build's logs stays", "error", err)
 	}
-	return p.deliver(context.WithoutCancel(ctx), b.img)
+	return p.deliver(context.WithoutCancel(ctx), b.img, nil)
 }
 
 // compareDefinition looks whether what the build reads was edited while Packer

@@ -65,8 +65,14 @@ func (p *Pipeline) record(ctx context.Context, img *Image, records ...lineage.Re
 	if err := p.stamp(records); err != nil {
 		return err
 	}
-	// What waits from before goes first: a refusal must be about the new ones.
-	if err := p.deliver(ctx, img); err != nil {
+	// What waits from before goes first: a refusal must be about the new ones. What
+	// is not ours to tell any more, as the run of a Jenkins build that has ended, is
+	// left to the daemon, and keeps nobody from his work.
+	var stuck []string
+	if err := p.deliver(ctx, img, nil); refused(err) {
+		stuck = slices.Clone(img.Pending)
+		p.log().Warn("what waits from before was refused: it is left to the daemon", "image", img.Ref(), "error", err)
+	} else if err != nil {
 		return err
 	}
 	for i := range records {
@@ -75,12 +81,12 @@ func (p *Pipeline) record(ctx context.Context, img *Image, records ...lineage.Re
 		img.Pending = append(img.Pending, records[i].ID)
 	}
 	saveErr := p.save(ctx, img) // a full web root must not keep the database from knowing
-	err := p.deliver(ctx, img)
+	err := p.deliver(ctx, img, stuck)
 	if refused(err) {
 		img.forget(records)
 		return errors.Join(err, p.save(ctx, img))
 	}
-	if err == nil && len(img.Pending) == 0 && p.Recorder != nil {
+	if err == nil && len(img.Pending) == len(stuck) && p.Recorder != nil {
 		return nil // deliver has saved it
 	}
 	return errors.Join(saveErr, err)
@@ -104,17 +110,17 @@ func (i *Image) forget(records []lineage.Record) {
 	}
 }
 
-// deliver sends an image's pending records, and notes on this machine when they
-// have to wait.
-func (p *Pipeline) deliver(ctx context.Context, img *Image) error {
-	if len(img.Pending) == 0 || p.Recorder == nil {
-		return nil
-	}
+// deliver sends an image's pending records but those that are stuck, and notes
+// on this machine when they have to wait.
+func (p *Pipeline) deliver(ctx context.Context, img *Image, stuck []string) error {
 	var due []lineage.Record
 	for _, r := range img.Records {
-		if slices.Contains(img.Pending, r.ID) {
+		if slices.Contains(img.Pending, r.ID) && !slices.Contains(stuck, r.ID) {
 			due = append(due, r)
 		}
+	}
+	if len(due) == 0 || p.Recorder == nil {
+		return nil
 	}
 	sent, err := p.send(ctx, img.UUID, due)
 	if err != nil {
@@ -123,8 +129,8 @@ func (p *Pipeline) deliver(ctx context.Context, img *Image) error {
 	if !sent {
 		return p.journal(p.imageJournal(img.UUID), waiting{Name: img.Name, UUID: img.UUID})
 	}
-	img.Pending = nil
-	if err := p.save(ctx, img); err != nil {
+	img.Pending = stuck
+	if err := p.save(ctx, img); err != nil || len(stuck) > 0 {
 		return err
 	}
 	return p.delivered(p.imageJournal(img.UUID))
@@ -250,7 +256,7 @@ func (p *Pipeline) deliverFile(ctx context.Context, path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := p.deliver(ctx, img); err != nil {
+	if err := p.deliver(ctx, img, nil); err != nil {
 		return false, err
 	}
 	if len(img.Pending) == 0 {

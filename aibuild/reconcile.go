@@ -85,7 +85,7 @@ func (p *Pipeline) deliverEntry(ctx context.Context, e publish.Entry) (sent bool
 	if len(img.Pending) == 0 {
 		return false, nil
 	}
-	if err := p.deliver(ctx, img); err != nil {
+	if err := p.deliver(ctx, img, nil); err != nil {
 		return false, err
 	}
 	if len(img.Pending) > 0 {
