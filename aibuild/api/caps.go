@@ -45,10 +45,11 @@ type capsInput struct {
 type capsOutput struct{ Body Caps }
 
 func (s *Server) getCaps(ctx context.Context, in *capsInput) (*capsOutput, error) {
-	if !speaksFor(bearer(ctx), in.Project) {
+	who := bearer(ctx)
+	if !speaksFor(who, in.Project) {
 		return nil, fmt.Errorf("project %s: %w", in.Project, lineage.ErrNotFound)
 	}
-	p, err := s.caps(in.Project)
+	p, err := s.capsFor(who, in.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +73,11 @@ func (s *Server) caps(project string) (definition.Policy, error) {
 	return p, err
 }
 
-// personCaps: people may record what they do for projects that no Jenkins
-// builds; the role says what that is.
-func (s *Server) personCaps(project string) (definition.Policy, error) {
+// capsFor is caps for who asks: people may record what they do for projects that
+// no Jenkins builds; their role says what that is.
+func (s *Server) capsFor(who lineage.Token, project string) (definition.Policy, error) {
 	p, err := s.caps(project)
-	if r, ok := errors.AsType[*definition.Refused](err); ok && r.Rule == ruleConfigured {
+	if r, ok := errors.AsType[*definition.Refused](err); ok && r.Rule == ruleConfigured && who.Role != RoleRecorder {
 		return definition.Policy{Project: project}, nil
 	}
 	return p, err

@@ -67,8 +67,8 @@ func (c *Client) Events(ctx context.Context, f lineage.EventFilter) (events []li
 	return page.Events, page.Next, err
 }
 
-// Caps is what the server's configuration lets a project do.
-// [*definition.Refused] when the project is not configured.
+// Caps is what the server's configuration lets a project do. A recorder of a
+// project that is not configured gets [*definition.Refused].
 func (c *Client) Caps(ctx context.Context, project string) (Caps, error) {
 	var caps Caps
 	err := c.do(ctx, call{op: "caps", method: http.MethodGet, path: []string{"caps"}, query: values(map[string]string{"project": project}, 0)}, &caps)

@@ -161,11 +161,7 @@ func (g *gate) keepCapped(r *lineage.Record, project, name, ref string) error {
 // capped enforces what the server's configuration lets the project do: the
 // names it may build, the refs that may go out, the clusters they may go to.
 func (g *gate) capped(r *lineage.Record, project, name, ref string) error {
-	caps := g.s.personCaps
-	if g.who.Role == RoleRecorder {
-		caps = g.s.caps
-	}
-	p, err := caps(project)
+	p, err := g.s.capsFor(g.who, project)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (s *Server) registerStory() {
 	handle(s, operation{
 		method: http.MethodGet, path: "/api/v1/caps", id: "caps", need: mayRead,
 		summary: "what the server's configuration lets a project do",
-		text:    "`refused_by_rule` when the project is not configured: nothing is recorded for it by Jenkins builds.",
+		text:    "`refused_by_rule` to a recorder of a project that is not configured: nothing is recorded for it by Jenkins builds.",
 	}, s.getCaps)
 }
 

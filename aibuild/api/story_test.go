@@ -172,10 +172,13 @@ func TestUnconfiguredProject(t *testing.T) {
 	if got := l.post(releaser, nil, releasedRecord(run.ID, "alpha", lineage.TargetVisible, newID())); got.status != 200 {
 		t.Errorf("a person releases: HTTP %d %s", got.status, got.body)
 	}
-	c := l.client(admin)
 	var refused *definition.Refused
-	if _, err := c.Caps(t.Context(), other); !errors.As(err, &refused) || refused.Rule != ruleConfigured || refused.Project != other {
-		t.Errorf("caps = %v", err)
+	if _, err := l.client(recorder).Caps(t.Context(), other); !errors.As(err, &refused) || refused.Rule != ruleConfigured || refused.Project != other {
+		t.Errorf("a recorder's caps = %v", err)
+	}
+	c := l.client(admin)
+	if caps, err := c.Caps(t.Context(), other); err != nil || !caps.MayRelease {
+		t.Errorf("a person's caps = %+v, %v", caps, err)
 	}
 	caps, err := c.Caps(t.Context(), project)
 	if p := caps.Policy(project); err != nil || !p.MayRelease("main") || p.MayRelease("feature") {
