@@ -135,29 +135,29 @@ type served struct {
 	cmd  *exec.Cmd
 	log  *watcher
 	url  string
+	done chan struct{} // closed when it has ended
 }
 
 // launch starts a daemon and waits until it listens.
 func launch(t *testing.T, data string, env []string, args ...string) *served {
 	t.Helper()
-	s := &served{t: t, data: data, log: &watcher{text: "listening on ", seen: make(chan struct{})}}
+	s := &served{t: t, data: data, log: &watcher{text: "listening on ", seen: make(chan struct{})}, done: make(chan struct{})}
 	s.cmd = (&lab{}).command(context.Background(), data, env, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { _ = s.cmd.Wait(); close(ended) }() // its status is in ProcessState
+	go func() { _ = s.cmd.Wait(); close(s.done) }() // its status is in ProcessState
 	t.Cleanup(func() {
 		_ = s.cmd.Process.Kill()
-		<-ended
+		<-s.done
 		if t.Failed() {
 			t.Logf("the daemon said:\n%s", tailOf(s.log.String()))
 		}
 	})
 	select {
 	case <-s.log.seen:
-	case <-ended:
+	case <-s.done:
 		t.Fatalf("the daemon ended:\n%s", s.log)
 	case <-time.After(time.Minute):
 		t.Fatalf("the daemon does not listen:\n%s", s.log)
@@ -178,8 +178,20 @@ func (s *served) signal(sig os.Signal) {
 // ends waits for the end and gives the exit status.
 func (s *served) ends() int {
 	s.t.Helper()
-	s.eventually("the daemon has ended", func() bool { return syscall.Kill(s.cmd.Process.Pid, 0) != nil })
+	select {
+	case <-s.done:
+	case <-time.After(time.Minute):
+		s.t.Fatalf("the daemon does not end:\n%s", tailOf(s.log.String()))
+	}
 	return s.cmd.ProcessState.ExitCode()
+}
+
+// well waits for an end as it should be. A race in the daemon shows here.
+func (s *served) well() {
+	s.t.Helper()
+	if code := s.ends(); code != 0 {
+		s.t.Errorf("the daemon ended with %d", code)
+	}
 }
 
 // says waits until the log holds text for the n-th time.
@@ -299,9 +311,7 @@ func testEmptyDatabase(t *testing.T, m *mariadb) {
 		t.Errorf("/readyz = %d %s", code, body)
 	}
 	s.signal(syscall.SIGTERM)
-	if code := s.ends(); code != 0 {
-		t.Errorf("it ended with %d", code)
-	}
+	s.well()
 }
 
 func testRights(t *testing.T, m *mariadb) {
@@ -325,7 +335,7 @@ func testRights(t *testing.T, m *mariadb) {
 		t.Errorf("with the tables there: %d %s", code, body)
 	}
 	s.signal(syscall.SIGTERM)
-	s.ends()
+	s.well()
 	m.exec("UPDATE " + name + ".schema_version SET version = version - 1 ORDER BY version DESC LIMIT 1")
 	refused("old tables")
 }
@@ -356,10 +366,15 @@ func testTLS(t *testing.T, m *mariadb) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = conn.Close() })
 		return conn
 	}
 	serial := func(c *tls.Conn) int64 { return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() }
+	newest := func() int64 {
+		t.Helper()
+		conn := dial()
+		defer conn.Close()
+		return serial(conn)
+	}
 	open := dial()
 	if serial(open) != 1 || open.ConnectionState().Version < tls.VersionTLS12 {
 		t.Errorf("the first certificate is %d", serial(open))
@@ -370,13 +385,16 @@ func testTLS(t *testing.T, m *mariadb) {
 	certify(t, dir, 2)
 	s.signal(syscall.SIGHUP)
 	s.says("the configuration was read again", 1)
-	if n := serial(dial()); n != 2 {
+	if n := newest(); n != 2 {
 		t.Errorf("after SIGHUP the certificate is %d", n)
 	}
 	fmt.Fprint(open, body[20:])
 	answer, err := http.ReadResponse(bufio.NewReader(open), nil)
 	if err != nil || answer.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the request that was open: %v, %v", answer, err)
+	}
+	if err := open.Close(); err != nil {
+		t.Error(err)
 	}
 	// A certificate that is none, and a door that would be another.
 	good, err := os.ReadFile(filepath.Join(dir, "cert.pem"))
@@ -387,14 +405,14 @@ func testTLS(t *testing.T, m *mariadb) {
 	placed(t, filepath.Join(dir, "cert.pem"), "nonsense")
 	s.signal(syscall.SIGHUP)
 	s.says("the old one stays", 1)
-	if n := serial(dial()); n != 2 {
+	if n := newest(); n != 2 {
 		t.Errorf("after a bad certificate it is %d", n)
 	}
 	placed(t, filepath.Join(dir, "cert.pem"), string(good))
 	placed(t, config, "public_url: https://example.org\n")
 	s.signal(syscall.SIGHUP)
 	s.says("only after a restart: settings=tls", 1)
-	if n := serial(dial()); n != 2 {
+	if n := newest(); n != 2 {
 		t.Errorf("without tls in the configuration it is %d", n)
 	}
 
@@ -404,6 +422,8 @@ func testTLS(t *testing.T, m *mariadb) {
 			t.Errorf("%s: %d\n%s", half, r.code, r.err)
 		}
 	}
+	s.signal(syscall.SIGTERM)
+	s.well()
 }
 
 func testReload(t *testing.T, m *mariadb) {
@@ -451,6 +471,8 @@ func testReload(t *testing.T, m *mariadb) {
 			t.Errorf("the log holds %s", secret)
 		}
 	}
+	s.signal(syscall.SIGTERM)
+	s.well()
 }
 
 // A request that does not end is cut off: the daemon ends within 10 s, well.
@@ -521,6 +543,8 @@ func testHealth(t *testing.T, m *mariadb) {
 			t.Errorf("the log holds %s", secret)
 		}
 	}
+	s.signal(syscall.SIGTERM)
+	s.well()
 }
 
 func testStandBy(t *testing.T, m *mariadb) {
@@ -539,6 +563,8 @@ func testStandBy(t *testing.T, m *mariadb) {
 	one.ends()
 	two.metric("aibuild_dispatcher_active 1")
 	two.metric(`aibuild_reconciler_runs_total{chore="foreign_rows"} 1`)
+	two.signal(syscall.SIGTERM)
+	two.well()
 }
 
 // --dev makes what it lacks, and shows no secret.
@@ -583,16 +609,14 @@ func TestServeDev(t *testing.T) {
 		t.Errorf("the secret gets %d, another %d", a, b)
 	}
 	s.signal(syscall.SIGTERM)
-	if code := s.ends(); code != 0 {
-		t.Errorf("it ended with %d", code)
-	}
+	s.well()
 	// Again: the same secrets. A token that the database does not know is made anew.
 	s = launch(t, data, env, "--dev")
 	if read("hook-secret") != secret || read("admin-token") != token || status(s, token) != http.StatusOK {
 		t.Error("the second start made other secrets")
 	}
 	s.signal(syscall.SIGTERM)
-	s.ends()
+	s.well()
 	placed(t, filepath.Join(data, "admin-token"), "aib_of_another_database\n")
 	s = launch(t, data, append(env, "AIBUILD_GITLAB_SECRET=configured-s3cret"), "--dev")
 	if token := read("admin-token"); status(s, token) != http.StatusOK {
@@ -602,7 +626,7 @@ func TestServeDev(t *testing.T) {
 		t.Error("a secret was made, though one is configured")
 	}
 	s.signal(syscall.SIGTERM)
-	s.ends()
+	s.well()
 	if err := privatedb.Stop(t.Context(), data); err != nil {
 		t.Error(err)
 	}

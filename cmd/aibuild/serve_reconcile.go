@@ -66,6 +66,8 @@ type choreCount struct {
 
 // start does every chore until ctx ends.
 func (r *reconciler) start(ctx context.Context, group *sync.WaitGroup, s *service) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.counts = map[string]*choreCount{}
 	for _, c := range r.chores() {
 		r.counts[c.name] = &choreCount{}

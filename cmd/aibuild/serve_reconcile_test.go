@@ -243,7 +243,7 @@ func testReconcilers(t *testing.T, m *mariadb) {
 		}
 	}
 	s.signal(os.Interrupt)
-	s.ends()
+	s.well()
 
 	// What cannot be put right is counted, and stops nothing.
 	if err := os.MkdirAll(work, 0o700); err != nil {
@@ -258,6 +258,8 @@ func testReconcilers(t *testing.T, m *mariadb) {
 		t.Errorf("/readyz = %d %s", code, body)
 	}
 	s.says("sweep "+work, 1)
+	s.signal(os.Interrupt)
+	s.well()
 }
 
 // GitLab disables a webhook after failures, and says so when it is asked.
@@ -390,7 +392,7 @@ func TestServeComparesClusters(t *testing.T) {
 	s.metric(`aibuild_reconciler_failures_total{chore="clusters"} 0`)
 	p.must(0, "release", "--yes", dead.UUID)
 	s.signal(os.Interrupt)
-	s.ends()
+	s.well()
 }
 
 // begin creates an image in a cluster, as a process that dies before it has
