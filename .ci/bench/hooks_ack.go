@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	ackFor = time.Second // one time of sending
-	ackIn  = 4           // times, in turn, that are one sample
+	ackFor = 500 * time.Millisecond // one time of sending
+	ackIn  = 8                      // times, in turn, that are one sample
 )
 
 // hooksAckPart: how fast a push is durably acknowledged, beside what the same
@@ -47,9 +47,14 @@ func hooksAckPart(ctx context.Context, b *bench) (lines []line, err error) {
 	p99 := line{what: "p99 of an ack", against: "p99 of the INSERT", unit: "x", bound: 2}
 	cpu := line{what: "CPU of server and database per ack", unit: "us", bound: 300}
 	rates := []line{{what: "acks", unit: "1/s"}, {what: "bare INSERTs", unit: "1/s"}, {what: "webhook", unit: "1/s"}, {what: "p99 of an ack", unit: "ms"},
-		{what: "CPU of the server alone per ack", unit: "us"}, {what: "CPU of database per INSERT", unit: "us"}, {what: "CPU of webhook and its programs per delivery", unit: "us"}}
+		{what: "CPU of the server alone per ack", unit: "us"}, {what: "CPU of database per INSERT", unit: "us"}, {what: "CPU of webhook and its programs per delivery", unit: "us"},
+		{what: "what else used the processors just before", unit: "cores"}}
 	err = b.repeat(ctx, func(i int) error {
 		var ours, theirs, plain sent
+		calm, err := b.calm(ctx)
+		if err != nil {
+			return err
+		}
 		for turn := range ackIn {
 			label := fmt.Sprintf("%d %d", i, turn)
 			got, err := s.inserts(ctx, push.body)
@@ -71,7 +76,7 @@ func hooksAckPart(ctx context.Context, b *bench) (lines []line, err error) {
 		p99.samples = append(p99.samples, ratio(ours.quantile(0.99), theirs.quantile(0.99)))
 		cpu.samples = append(cpu.samples, ours.each(0)+ours.each(1))
 		for i, v := range []float64{
-			ours.rate(), theirs.rate(), plain.rate(), float64(ours.quantile(0.99)) / 1e6, ours.each(0), theirs.each(0), plain.each(0),
+			ours.rate(), theirs.rate(), plain.rate(), float64(ours.quantile(0.99)) / 1e6, ours.each(0), theirs.each(0), plain.each(0), calm,
 		} {
 			rates[i].samples = append(rates[i].samples, v)
 		}

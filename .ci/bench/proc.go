@@ -13,7 +13,10 @@ import (
 	"github.com/guestos/aibuild/aibuild/process"
 )
 
-const mebibyte = 1 << 20
+const (
+	mebibyte = 1 << 20
+	hertz    = 100 // USER_HZ, in which the kernel counts for programs on every architecture
+)
 
 // highWater is the most memory (bytes resident) that a process has had. Unlike
 // the kernel's ru_maxrss it counts neither its parent's nor its children's.
@@ -113,7 +116,6 @@ func cpuOf(text string) (time.Duration, error) {
 // cpuOfPid is the processor time of one process and of its children that have
 // ended.
 func cpuOfPid(pid string) (time.Duration, error) {
-	const hertz = 100 // USER_HZ, which the kernel shows to programs on every architecture
 	b, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return 0, err
@@ -130,6 +132,62 @@ func cpuOfPid(pid string) (time.Duration, error) {
 			return 0, err
 		}
 		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / hertz, nil
+}
+
+const (
+	calmAt    = 0.3              // cores in use that disturb nobody
+	calmFor   = time.Second      // for so long
+	calmAfter = 40 * time.Second // the most that is waited for it
+)
+
+// calm waits a while for a machine that has nothing else to do, and gives how
+// many cores are in use.
+func (b *bench) calm(ctx context.Context) (cores float64, err error) {
+	for end := time.Now().Add(calmAfter); ; {
+		before, err := busyTime()
+		if err != nil {
+			return 0, err
+		}
+		began := time.Now()
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(calmFor):
+		}
+		now, err := busyTime()
+		if err != nil {
+			return 0, err
+		}
+		cores = float64(now-before) / float64(time.Since(began))
+		if cores <= calmAt || time.Now().After(end) {
+			return cores, nil
+		}
+	}
+}
+
+// busyTime is the time that all processors together have worked since the start
+// of the machine.
+func busyTime() (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	f := strings.Fields(first)
+	if len(f) < 9 || f[0] != "cpu" {
+		return 0, errors.New("/proc/stat: no line of all processors")
+	}
+	var ticks int64
+	for i, text := range f[1:9] {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		if i != 3 && i != 4 { // idle, and waiting for a disk
+			ticks += n
+		}
 	}
 	return time.Duration(ticks) * time.Second / hertz, nil
 }
