@@ -181,6 +181,25 @@ func testWebJournals(t *testing.T, m *mariadb) {
 	deliver("when it is back", 1)
 }
 
+// building is a run with a build in Jenkins.
+func building(t *testing.T, store *lineage.Store) lineage.Run {
+	t.Helper()
+	run, err := store.OpenRun(t.Context(), lineage.Run{Image: "web", Project: siteProject, Ref: "refs/heads/main", Commit: "c0ffee", Folder: "images/web", From: "build"}, "ann", "api", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := store.ClaimRuns(t.Context(), "test", 1, time.Minute)
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("claimed %+v, %v", claimed, err)
+	}
+	step := lineage.RunStep{RunID: run.ID, Fence: claimed[0].Fence, Run: lineage.Run{State: lineage.RunBuilding, JenkinsJob: "aibuild/build", Build: 1}, Release: true}
+	if err := store.StepRun(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	run.State = lineage.RunBuilding
+	return run
+}
+
 // The daemon itself does all of it soon after its start.
 func testReconcilers(t *testing.T, m *mariadb) {
 	dsn, name := m.empty()
@@ -217,11 +236,20 @@ func testReconcilers(t *testing.T, m *mariadb) {
 		}
 	}
 	placed(t, filepath.Join(work, "owner"), "1 0\n") // pid 1 began at another time
+	run := building(t, store)
+	sign, err := json.Marshal([]lineage.Record{{RunID: run.ID, Verb: lineage.VerbOpened, Run: &run}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	placed(t, filepath.Join(work, "run"), string(sign))
 	config := placed(t, filepath.Join(t.TempDir(), "config.yaml"), "retention: {failed: 15d}\n")
 	s := launch(t, data, []string{"AIBUILD_DSN=" + dsn, "AIBUILD_WEB_ROOT=" + web.root}, "--config", config)
 	s.eventually("what waited is recorded", func() bool { return web.pending(waiting) == 0 })
 	s.eventually("what is half published is gone", func() bool { return gone(half) })
 	s.eventually("what a dead process left is gone", func() bool { return gone(work) })
+	if now, err := store.Run(t.Context(), run.ID); err != nil || now.State != lineage.RunBuilding {
+		t.Errorf("how a build ended is for Jenkins to say: %+v, %v", now, err)
+	}
 	s.eventually("what failed is pruned", func() bool { return gone(web.folder(untested)) && gone(evidence) })
 	if gone(web.folder(newest)) || gone(web.folder(waiting)) {
 		t.Error("a good image was pruned")
@@ -229,7 +257,7 @@ func testReconcilers(t *testing.T, m *mariadb) {
 	s.metric(`aibuild_reconciler_runs_total{chore="prune"} 1`)
 	s.says("pruned", 2)
 	var verb, actor string
-	err := m.root.QueryRow("SELECT verb, actor FROM "+name+".event WHERE image_uuid = ? ORDER BY id DESC LIMIT 1", untested.UUID).Scan(&verb, &actor)
+	err = m.root.QueryRow("SELECT verb, actor FROM "+name+".event WHERE image_uuid = ? ORDER BY id DESC LIMIT 1", untested.UUID).Scan(&verb, &actor)
 	if err != nil || verb != lineage.VerbPruned || actor != "daemon" {
 		t.Errorf("the audit: %s by %s, %v", verb, actor, err)
 	}
