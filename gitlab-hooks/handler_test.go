@@ -58,7 +58,11 @@ type inbox struct {
 
 func newInbox(t *testing.T) *inbox {
 	t.Helper()
-	dir := t.TempDir()
+	return newInboxIn(t, t.TempDir())
+}
+
+func newInboxIn(t *testing.T, dir string) *inbox {
+	t.Helper()
 	db, err := privatedb.Open(t.Context(), privatedb.Config{Dir: dir, Linger: time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +93,18 @@ func newInbox(t *testing.T) *inbox {
 // server gives the pid of the database server.
 func (i *inbox) server(t *testing.T) int {
 	t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) { // it may just be started again
+		if pid := i.pid(t); pid > 0 {
+			return pid
+		}
+	}
+	t.Fatal("the database server does not run")
+	return 0
+}
+
+// pid is 0 where no server runs.
+func (i *inbox) pid(t *testing.T) int {
+	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +120,6 @@ func (i *inbox) server(t *testing.T) int {
 			return pid
 		}
 	}
-	t.Fatal("the database server does not run")
 	return 0
 }
 

@@ -85,8 +85,15 @@ func (s *Store) refused(err error) error {
 	return err
 }
 
-// Close closes the connections. Locks that are still held are dropped.
-func (s *Store) Close() error { return errors.Join(s.inbox.Close(), s.db.Close(), s.locks.Close()) }
+// Close closes the connections. Locks that are still held are dropped. Nothing
+// that was written depends on it, so that the server has closed some itself, or
+// is gone, is no error.
+func (s *Store) Close() error {
+	if err := errors.Join(s.inbox.Close(), s.db.Close(), s.locks.Close()); err != nil {
+		s.log.Debug("close", "error", err)
+	}
+	return nil
+}
 
 // parseDSN never shows the driver's own error: it may quote parts of a
 // password that was not escaped.
