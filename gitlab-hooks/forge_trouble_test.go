@@ -149,7 +149,7 @@ func TestJenkinsTroubleInWords(t *testing.T) {
 		{"reset", fails(jenkinstest.Reset), f.jenkins.Heal, []string{"EOF", "the network"}},
 		{"lost", fails(jenkinstest.Lost), f.jenkins.Heal, []string{"EOF", "the network"}},
 		{"wrong token", func() { f.jenkins.RejectTokens(true) }, func() { f.jenkins.RejectTokens(false) }, []string{"not logged in (status 401)", "make an api token"}},
-		{"disabled", func() { f.must(f.jenkins.DisableJob(jobPath, true)) }, func() { f.must(f.jenkins.DisableJob(jobPath, false)) }, []string{"takes no builds (status 409)", "enable the job"}},
+		{"disabled", func() { f.must(f.jenkins.DisableJob(jobPath, true)) }, func() { f.must(f.jenkins.DisableJob(jobPath, false)) }, []string{"enable"}},
 		{"disabled before", func() { f.d.jobs.forget(jobPath); f.must(f.jenkins.DisableJob(jobPath, true)) }, func() { f.must(f.jenkins.DisableJob(jobPath, false)) },
 			[]string{"the job aibuild/build is disabled: enable it in jenkins"}},
 		{"undeclared", func() {

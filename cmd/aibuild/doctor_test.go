@@ -390,7 +390,7 @@ func told(all []finding) string {
 func TestDoctorOfAHealthyDaemon(t *testing.T) {
 	p := newPatient(t)
 	t.Cleanup(func() { // its keeper may just be ending it
-		dir := filepath.Join(p.env["AIBUILD_DATA"], "db")
+		dir := p.env["AIBUILD_DATA"]
 		err := privatedb.Stop(context.Background(), dir)
 		for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 			err = privatedb.Stop(context.Background(), dir)
