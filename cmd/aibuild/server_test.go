@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/aibuild/privatedb"
 )
 
 // post is a real server of the API on a real database, and switches to take it
@@ -65,8 +67,24 @@ func newPost(t *testing.T, env map[string]string, change func(*api.Config)) *pos
 		if err := w.close(); err != nil {
 			t.Error(err)
 		}
+		endPrivate(t, env)
 	})
 	return p
+}
+
+// endPrivate ends a private database, which would do so by itself while its
+// folder is being removed.
+func endPrivate(t *testing.T, env map[string]string) {
+	if env["AIBUILD_DSN"] != "private" {
+		return
+	}
+	err := privatedb.Stop(context.Background(), env["AIBUILD_DATA"])
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		err = privatedb.Stop(context.Background(), env["AIBUILD_DATA"]) // its keeper may just be looking at it
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // token makes a token.

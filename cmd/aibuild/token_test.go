@@ -84,6 +84,7 @@ func server(t *testing.T, env map[string]string) func(token string) (status int)
 		if err := w.close(); err != nil {
 			t.Error(err)
 		}
+		endPrivate(t, env)
 	})
 	return func(token string) int {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.URL+"/api/v1/runs", nil)
