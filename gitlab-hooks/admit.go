@@ -33,9 +33,8 @@ func (p *pass) newer(r lineage.Run) *lineage.Run {
 	if r.HeadSeq == 0 {
 		return nil
 	}
-	for i := range p.active {
-		o := &p.active[i]
-		if o.Managed && o.Image == r.Image && o.Project == r.Project && o.Ref == r.Ref && o.HeadSeq > r.HeadSeq && o.CancelBy == "" {
+	for _, o := range p.crowd.byRef[refOf{r.Project, r.Ref, r.Image}] {
+		if !o.Final() && o.HeadSeq > r.HeadSeq && o.CancelBy == "" {
 			return o
 		}
 	}
@@ -54,11 +53,11 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 	if job := p.d.job(r.Project); job != "" {
 		r.JenkinsJob = job // it may have been configured anew meanwhile
 	}
-	if time.Since(r.OpenedAt) > p.d.QueueFor {
+	if p.d.age(r) > p.d.QueueFor {
 		return to(r, lineage.RunRejected, fmt.Sprintf("waited for more than %v; the last reason was: %s", p.d.QueueFor, r.Reason))
 	}
 	if why := p.turn(r.Run); why != "" {
-		return waits(r, why, again(r.OpenedAt)/2)
+		return waits(r, why, again(p.d.age(r))/2)
 	}
 	if err := p.view.up(); err != nil {
 		return waits(r, err.Error(), retryIn(r.Tries, err))
@@ -67,35 +66,31 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 		if err != nil {
 			problem = p.view.heard(err).Error()
 		}
-		return waits(r, problem, again(r.OpenedAt))
+		return waits(r, problem, again(p.d.age(r)))
 	}
 	return p.trigger(r)
 }
 
 // turn says what a run waits for before it may be triggered; empty: nothing.
 func (p *pass) turn(r lineage.Run) string {
-	total, ofJob := 0, 0
-	for _, o := range p.active {
-		if !o.Managed || o.ID == r.ID {
-			continue
-		}
-		started := withJenkins(o.State)
+	for _, o := range p.crowd.byImage[r.Image] {
 		switch {
-		case started && o.Image == r.Image:
+		case o.ID == r.ID || o.Final():
+		case withJenkins(o.State):
 			return fmt.Sprintf("waits for run %s of the same image, which is %s", o.ID, o.State)
-		case o.Image == r.Image && !started && earlier(o, r):
+		case earlier(*o, r):
 			return fmt.Sprintf("waits for the older run %s of the same image", o.ID)
-		case r.HeadSeq != 0 && o.HeadSeq == r.HeadSeq && o.Project == r.Project && o.Ref == r.Ref && p.parent(r) == o.Image:
-			return fmt.Sprintf("waits for run %s of its parent %s", o.ID, o.Image)
 		}
-		if started {
-			total++
-			if o.JenkinsJob == r.JenkinsJob {
-				ofJob++
+	}
+	if push := p.crowd.byPush[pushOf{r.Project, r.Ref, r.HeadSeq}]; len(push) > 1 {
+		parent := p.parent(r)
+		for _, o := range push {
+			if o.ID != r.ID && !o.Final() && o.Image == parent {
+				return fmt.Sprintf("waits for run %s of its parent %s", o.ID, o.Image)
 			}
 		}
 	}
-	switch {
+	switch total, ofJob := p.crowd.started, p.crowd.ofJob[r.JenkinsJob]; {
 	case ofJob >= p.d.MaxPerJob:
 		return fmt.Sprintf("waits for one of the %d runs of %s (jenkins.max_per_job)", ofJob, r.JenkinsJob)
 	case total >= p.d.MaxRuns:

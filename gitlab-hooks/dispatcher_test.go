@@ -62,11 +62,21 @@ func newFactory(t *testing.T, profile string) *factory {
 func newFactoryOn(t *testing.T, profile string, in *inbox) *factory {
 	t.Helper()
 	f := &factory{dir: t.TempDir(), in: in}
+	f.startJenkins(t, jenkinstest.Options{Profile: profile, QuietPeriod: -1, Executors: 4}, recorder)
+	f.standin = newStandin(t, gitlabtest.Options{HookTimeout: 5 * time.Second}, gitlabtest.Project{Protected: []gitlabtest.Protected{}})
+	f.d = f.daemon("one")
+	return f
+}
+
+// startJenkins starts one that has the job.
+func (f *factory) startJenkins(t *testing.T, options jenkinstest.Options, command string) {
+	t.Helper()
 	var declared []jenkinstest.Parameter
 	for _, name := range parameters {
 		declared = append(declared, jenkinstest.Parameter{Name: name})
 	}
-	j, err := jenkinstest.Start(jenkinstest.Options{Profile: profile, QuietPeriod: -1, Executors: 4, Extra: []string{"OUT=" + f.dir}})
+	options.Extra = []string{"OUT=" + f.dir}
+	j, err := jenkinstest.Start(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,13 +85,10 @@ func newFactoryOn(t *testing.T, profile string, in *inbox) *factory {
 			t.Error(err)
 		}
 	})
-	if err := j.AddJob(jenkinstest.Job{Path: jobPath, Kind: jenkinstest.Pipeline, Concurrent: true, Command: recorder, Parameters: declared, UnstableReturn: 3}); err != nil {
+	if err := j.AddJob(jenkinstest.Job{Path: jobPath, Kind: jenkinstest.Pipeline, Concurrent: true, Command: command, Parameters: declared, UnstableReturn: 3}); err != nil {
 		t.Fatal(err)
 	}
 	f.jenkins = j
-	f.standin = newStandin(t, gitlabtest.Options{HookTimeout: 5 * time.Second}, gitlabtest.Project{Protected: []gitlabtest.Protected{}})
-	f.d = f.daemon("one")
-	return f
 }
 
 // daemon is a new process with the same configuration.

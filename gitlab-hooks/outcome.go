@@ -15,10 +15,15 @@ func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 		if err := p.view.up(); err != nil {
 			return waits(r, err.Error(), retryIn(r.Tries, err))
 		}
+		if !p.view.mayLook() {
+			return later(r)
+		}
 		return p.perhapsLost(r) // whatever jenkins says now, it was started
 	}
 	b, err := p.build(r)
 	switch {
+	case errors.Is(err, errLater):
+		return later(r)
 	case errors.Is(err, jenkins.ErrNotFound):
 		return p.deleted(r, err)
 	case err != nil:
@@ -26,10 +31,12 @@ func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 	}
 	p.d.seen(r.ID)
 	if b.Building {
-		return waits(r, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob), again(r.StartedAt)/2)
+		return waits(r, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob), again(p.d.now().Sub(r.StartedAt))/2)
 	}
 	return p.end(r, b)
 }
+
+var errLater = errors.New("jenkins is asked about other runs first")
 
 // build reads the run's build, from the listing of its job where it is there.
 func (p *pass) build(r lineage.ClaimedRun) (jenkins.Build, error) {
@@ -41,6 +48,9 @@ func (p *pass) build(r lineage.ClaimedRun) (jenkins.Build, error) {
 		if b.Number == r.Build {
 			return b, nil
 		}
+	}
+	if !p.view.mayLook() {
+		return jenkins.Build{}, errLater
 	}
 	b, err := p.d.Jenkins.Build(p.ctx, r.JenkinsJob, r.Build)
 	return b, p.view.heard(err)
@@ -169,6 +179,9 @@ func (p *pass) cancel(r lineage.ClaimedRun) lineage.RunStep {
 func (p *pass) cancelTriggering(r lineage.ClaimedRun) lineage.RunStep {
 	if err := p.view.up(); err != nil {
 		return waits(r, "to be cancelled: "+err.Error(), retryIn(r.Tries, err))
+	}
+	if !p.view.mayLook() {
+		return later(r)
 	}
 	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
 	switch {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -13,10 +12,10 @@ import (
 
 // pass is one look at all runs that are due.
 type pass struct {
-	d      *Dispatcher
-	ctx    context.Context
-	active []lineage.Run // all that have not ended, oldest first
-	view   view          // of Jenkins
+	d     *Dispatcher
+	ctx   context.Context
+	crowd *crowd
+	view  view // of Jenkins
 }
 
 // passRuns moves every run that is due at most one step.
@@ -28,10 +27,12 @@ func (d *Dispatcher) passRuns(ctx context.Context) (moved int, err error) {
 	if err != nil || len(claimed) == 0 {
 		return 0, err
 	}
-	p := &pass{d: d, ctx: ctx, view: view{d: d}}
-	if p.active, err = d.Store.ActiveRuns(ctx, "", "", ""); err != nil {
+	active, err := d.Store.OpenRuns(ctx)
+	if err != nil {
 		return 0, err
 	}
+	p := &pass{d: d, ctx: ctx, crowd: gather(active)}
+	p.view = view{d: d, open: p.crowd.ofJob}
 	var waiting []lineage.RunStep
 	var errs []error
 	for _, r := range claimed {
@@ -67,25 +68,13 @@ func (p *pass) write(step lineage.RunStep) (ours bool, err error) {
 		return false, nil
 	}
 	if err == nil && step.Run.State != "" {
-		p.moved(step.RunID, step.Run.State)
+		p.crowd.moved(lineage.Run{ID: step.RunID, State: step.Run.State, JenkinsJob: step.Run.JenkinsJob})
 		if step.Run.State == lineage.RunSuccess {
 			p.d.soon(choreSchedule) // children may follow
 		}
 		p.d.Log.Info("run", "run", step.RunID, "state", step.Run.State, "reason", step.Reason)
 	}
 	return err == nil, err
-}
-
-// moved keeps the picture of what is active true during the pass.
-func (p *pass) moved(id, state string) {
-	i := slices.IndexFunc(p.active, func(r lineage.Run) bool { return r.ID == id })
-	if i < 0 {
-		return
-	}
-	p.active[i].State = state
-	if p.active[i].Final() {
-		p.active = slices.Delete(p.active, i, i+1)
-	}
 }
 
 // step decides what happens to one run now.
@@ -120,10 +109,19 @@ func waits(r lineage.ClaimedRun, reason string, next time.Duration) lineage.RunS
 // maxReason is how many bytes of a reason are kept.
 const maxReason = 2000
 
+// later leaves a run for one of the next passes.
+func later(r lineage.ClaimedRun) lineage.RunStep {
+	return waits(r, orElse(r.Reason, "jenkins is asked about other runs first"), time.Second)
+}
+
+// age is how long a run has been open, by this machine's clock and the
+// database's: nothing that is done twice or not at all depends on it.
+func (d *Dispatcher) age(r lineage.ClaimedRun) time.Duration { return d.now().Sub(r.OpenedAt) }
+
 // again is when to look at something that did not change: soon at first, then
 // once a minute, never all at the same moment.
-func again(since time.Time) time.Duration {
-	next := min(max(time.Since(since)/10, 2*time.Second), time.Minute)
+func again(waited time.Duration) time.Duration {
+	next := min(max(waited/10, 2*time.Second), time.Minute)
 	return next*3/4 + rand.N(next/2)
 }
 
@@ -137,10 +135,12 @@ func retryIn(tries int, err error) time.Duration {
 	return next*3/4 + rand.N(next/2)
 }
 
-// view is Jenkins in one pass: each question is asked once, and after the first
-// that Jenkins does not answer none is asked.
+// view is Jenkins in one pass: each question is asked once, after the first that
+// Jenkins does not answer none is asked, and about single runs only a few.
 type view struct {
 	d      *Dispatcher
+	open   map[string]int // runs that are with Jenkins, by their job
+	looks  int            // at single runs
 	down   error
 	items  []jenkins.Item
 	queued bool
@@ -164,6 +164,16 @@ func (v *view) heard(err error) error {
 	return err
 }
 
+// maxLooks is at how many single runs a pass looks: what queue and builds do not
+// show is rare, but for the day when Jenkins has lost all of it.
+const maxLooks = 2
+
+// mayLook says whether a single run may be looked for in this pass.
+func (v *view) mayLook() bool {
+	v.looks++
+	return v.looks <= maxLooks
+}
+
 func (v *view) queue(ctx context.Context) ([]jenkins.Item, error) {
 	if err := v.up(); err != nil || v.queued {
 		return v.items, err
@@ -182,7 +192,11 @@ func (v *view) newest(ctx context.Context, job string) ([]jenkins.Build, error) 
 	if err := v.up(); err != nil || known {
 		return builds, err
 	}
-	builds, err := v.d.Jenkins.Builds(ctx, job, 100)
+	most := 100 // are cheap for Jenkins
+	if open := v.open[job]; open > most/2 {
+		most = min(2*open+most, 2000)
+	}
+	builds, err := v.d.Jenkins.Builds(ctx, job, most)
 	if err != nil {
 		return nil, v.heard(err)
 	}

@@ -50,7 +50,7 @@ func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 	if refused(err) {
 		p.d.never(r.ID)
 	}
-	if time.Since(r.OpenedAt) > p.d.QueueFor {
+	if p.d.age(r) > p.d.QueueFor {
 		return to(r, lineage.RunRejected, fmt.Sprintf("jenkins did not take it for %v; at last: %v", p.d.QueueFor, err))
 	}
 	tries := r.Tries + 1
@@ -76,6 +76,9 @@ func refused(err error) bool {
 func (p *pass) triggering(r lineage.ClaimedRun) lineage.RunStep {
 	if err := p.view.up(); err != nil {
 		return waits(r, err.Error(), retryIn(r.Tries, err))
+	}
+	if !p.view.mayLook() {
+		return later(r)
 	}
 	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
 	switch {
@@ -123,7 +126,7 @@ func (p *pass) inQueue(r lineage.ClaimedRun) lineage.RunStep {
 	for _, item := range items {
 		if item.ID == r.QueueID {
 			p.d.seen(r.ID)
-			return waits(r, queueReason(item), again(r.OpenedAt)/4)
+			return waits(r, queueReason(item), again(p.d.age(r))/4)
 		}
 	}
 	builds, err := p.view.newest(p.ctx, r.JenkinsJob)
@@ -153,6 +156,9 @@ func queueReason(item jenkins.Item) string {
 // leftQueue asks for the item itself: it left a moment ago, was cancelled, or is
 // lost.
 func (p *pass) leftQueue(r lineage.ClaimedRun) lineage.RunStep {
+	if !p.view.mayLook() {
+		return later(r)
+	}
 	item, err := p.d.Jenkins.Queued(p.ctx, r.QueueID)
 	switch {
 	case errors.Is(err, jenkins.ErrNotFound):

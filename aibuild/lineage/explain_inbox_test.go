@@ -46,6 +46,7 @@ func TestDaemonReadsAnIndex(t *testing.T) {
 		{"hook", "SELECT id FROM run FORCE INDEX (hook) WHERE hook_event = ? ORDER BY seq", []any{5}, 5},
 		{"active", active, activeArgs, 250},
 		{"unfinished", "SELECT id FROM run FORCE INDEX (unfinished) WHERE finished = 0 ORDER BY seq LIMIT 5", nil, 10},
+		{"unfinished", openRunsSQL, nil, 1100},
 		{"waiting", firstEventsSQL, nil, 1500}, // 1,428 pending events on 200 refs
 		{"", dueEventsSQL, []any{10}, 1900},
 		{"head", lastSeqsSQL, []any{"p1"}, 50},

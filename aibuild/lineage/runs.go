@@ -218,6 +218,42 @@ func (s *Store) ActiveRuns(ctx context.Context, project, ref, image string) ([]R
 	return runs, s.fault(ctx, "active runs", err)
 }
 
+// OpenRuns gives the daemon's runs that have not ended, oldest first, and of each
+// only what decides whose turn it is: id, image, project, ref, head, commit,
+// state, job, who wants it cancelled, and since when it is open. There may be
+// ten thousand, and they are looked at every second.
+func (s *Store) OpenRuns(ctx context.Context) ([]Run, error) {
+	if err := s.ready(ctx, "open runs"); err != nil {
+		return nil, err
+	}
+	var runs []Run
+	same := map[string]string{} // one string for what all have in common
+	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+		r := Run{Managed: true}
+		var project, ref, state, job sql.RawBytes
+		var head sql.NullInt64
+		var by sql.NullString
+		if err := rows.Scan(&r.ID, &r.Image, &project, &ref, &head, &r.Commit, &state, &job, &by, &r.OpenedAt); err != nil {
+			return err
+		}
+		for into, text := range map[*string]sql.RawBytes{&r.Project: project, &r.Ref: ref, &r.State: state, &r.JenkinsJob: job} {
+			known, ok := same[string(text)]
+			if !ok {
+				known = string(text)
+				same[known] = known
+			}
+			*into = known
+		}
+		r.HeadSeq, r.CancelBy = head.Int64, by.String
+		runs = append(runs, r)
+		return nil
+	}, openRunsSQL)
+	return runs, s.fault(ctx, "open runs", err)
+}
+
+const openRunsSQL = `SELECT id, image, project, ref, head_seq, commit_sha, state, jenkins_job, cancel_by, opened_at
+	FROM run FORCE INDEX (unfinished) WHERE finished = 0 AND managed = 1 ORDER BY seq`
+
 func activeRunsSQL(project, ref, image string) (string, []any) {
 	index, where, args := "unfinished", []string{"finished = 0"}, []any{}
 	if image != "" {

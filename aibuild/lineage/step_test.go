@@ -207,6 +207,18 @@ func TestClaimsOfRuns(t *testing.T) {
 	if len(last) != 3 {
 		t.Errorf("leases are given back: %+v", last)
 	}
+	open, err := s.OpenRuns(t.Context())
+	if err != nil || len(open) != 3 {
+		t.Errorf("open: %+v, %v", open, err)
+	}
+	for i, r := range open {
+		all := getRun(t, s, r.ID)
+		slim := Run{ID: all.ID, Image: all.Image, Project: all.Project, Ref: all.Ref, HeadSeq: all.HeadSeq, Commit: all.Commit, State: all.State,
+			JenkinsJob: all.JenkinsJob, CancelBy: all.CancelBy, OpenedAt: all.OpenedAt, Managed: true}
+		if diff := cmp.Diff(slim, r); diff != "" || r.ID != last[i].ID {
+			t.Errorf("open run %d (-want +got):\n%s", i, diff)
+		}
+	}
 	if err := s.TakeOverLeases(t.Context()); err != nil {
 		t.Fatal(err)
 	}
