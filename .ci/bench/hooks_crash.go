@@ -204,10 +204,11 @@ func (s *hookSite) attempt(to **sender, push delivered, name string) (event int6
 		return 0, false
 	}
 	var answer struct{ Event int64 }
-	return answer.Event, status == http.StatusAccepted && json.Unmarshal(body, &answer) == nil && set(&event, answer.Event)
+	if status != http.StatusAccepted || json.Unmarshal(body, &answer) != nil {
+		return 0, false
+	}
+	return answer.Event, true
 }
-
-func set(to *int64, value int64) bool { *to = value; return true }
 
 func (s *hookSite) killDaemon(ctx context.Context) error {
 	if err := s.daemon.Signal(syscall.SIGKILL); err != nil {

@@ -94,8 +94,7 @@ func (d delivered) request(address, path string) (request []byte, keys []int) {
 	return b.Bytes(), keys
 }
 
-// sender posts the delivery under a new key each time. label makes the keys of
-// one time of sending its own.
+// sender posts the delivery on one connection, under another key each time.
 type sender struct {
 	wire    *wire
 	request []byte
@@ -118,7 +117,8 @@ func (s *sender) post(key string) (status int, body []byte, err error) {
 	return s.wire.post(s.request)
 }
 
-// eventKey is a name of one event, as wide as a UUID.
+// eventKey is a name of one event, as wide as a UUID. The label is that of one
+// client or one time of sending; 16 bytes of it count.
 func eventKey(label string, n uint64) string {
 	return fmt.Sprintf("%-16.16s%020d", strings.ReplaceAll(label, " ", "-")+"----------------", n)
 }
