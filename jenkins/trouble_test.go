@@ -2,7 +2,11 @@ package jenkins_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/guestos/aibuild/jenkins"
 	"github.com/guestos/aibuild/jenkins/jenkinstest"
@@ -39,4 +43,67 @@ func TestStandInPermissions(t *testing.T) {
 			t.Errorf("no such job: %v", err)
 		}
 	})
+}
+
+// TestStandInSpoiltAnswers: an answer that comes late is as good as any, one that is cut is none, whatever was asked.
+func TestStandInSpoiltAnswers(t *testing.T) {
+	job := jenkinstest.Job{Path: standInJob, Kind: jenkinstest.Pipeline, Concurrent: true, Command: "true", Parameters: []jenkinstest.Parameter{{Name: "AIBUILD_RUN_ID"}}}
+	inBothVersions(t, jenkinstest.Options{}, job, func(t *testing.T, server *jenkinstest.Server, client jenkins.Client) {
+		item := becomesBuild(t, client, startRun(t, client, "r1").QueueID)
+		ends(t, client, item.Build)
+		spoil := func(f jenkinstest.Fault) {
+			f.N = -1
+			if err := server.Fail(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		usual := everyCall(t, client, item)
+		spoil(jenkinstest.Fault{Kind: jenkinstest.Slow, Delay: 20 * time.Millisecond})
+		for name, err := range everyCall(t, client, item) {
+			if (err == nil) != (usual[name] == nil) {
+				t.Errorf("%s, slowly: %v, else %v", name, err, usual[name])
+			}
+		}
+		server.Heal()
+		spoil(jenkinstest.Fault{Kind: jenkinstest.Slow, Delay: time.Minute})
+		hurried := client
+		hurried.Timeout = 100 * time.Millisecond
+		for name, err := range everyCall(t, hurried, item) {
+			if !errors.Is(err, jenkins.ErrUnavailable) || !strings.Contains(err.Error(), "no whole answer in time") {
+				t.Errorf("%s, for ever: %v", name, err)
+			}
+		}
+		server.Heal()
+		spoil(jenkinstest.Fault{Kind: jenkinstest.Cut})
+		for name, err := range everyCall(t, client, item) {
+			if !errors.Is(err, jenkins.ErrUnavailable) {
+				t.Errorf("%s, cut: %v", name, err)
+			}
+		}
+	})
+}
+
+// TestEndlessAnswers: no call takes more of an answer than it can use.
+func TestEndlessAnswers(t *testing.T) {
+	page := []byte(strings.Repeat("<p>Jenkins</p>\n", 4<<10))
+	for _, status := range []int{200, 403, 500} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Jenkins", "2.541.3")
+			w.WriteHeader(status)
+			for sent := 0; sent < 1<<30; sent += len(page) {
+				if _, err := w.Write(page); err != nil {
+					return
+				}
+			}
+			t.Error("a GiB was read")
+		}))
+		client := jenkins.Client{URL: server.URL, User: "ann", Token: "t0ken", Timeout: time.Minute}
+		for name, err := range everyCall(t, client, jenkins.Item{ID: 1, Build: 1}) { // of a log, the first part is enough
+			if failed, ok := errors.AsType[*jenkins.Error](err); !ok || name != "Log" && !errors.Is(err, jenkins.ErrProtocol) || failed.Hint == "" || len(err.Error()) > 1000 {
+				t.Errorf("%s with status %d: %v", name, status, err)
+			}
+		}
+		server.Close()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	}
 }
