@@ -59,7 +59,10 @@ var owners = map[string]string{
 
 func TestImportsGoDownward(t *testing.T) {
 	for room, imports := range roomImports(t) {
-		if strings.HasPrefix(room, "examples") || strings.HasPrefix(room, ".ci") {
+		if strings.HasPrefix(room, ".ci") {
+			continue // no part of the product: it tests and measures every room
+		}
+		if strings.HasPrefix(room, "examples") {
 			for _, imp := range imports {
 				if ours, ok := cutModule(imp); ok && ours != "" && !strings.HasPrefix(ours, "aibuild") {
 					t.Errorf("%s imports %s: examples use the library alone", room, ours)
