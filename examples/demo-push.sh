@@ -168,8 +168,8 @@ hook=$(gitlab hooks --data-urlencode "url=$AIBUILD/hooks/gitlab" --data-urlencod
   json "d['id']") || fail "GitLab did not take the webhook"
 wait_for 60 "the daemon knows the repository" handled "nothing is built"
 [ "$(runs)" = "[]" ] || fail "something is built that nobody pushed"
-tell 1 "GitLab and Jenkins (stand-ins, driven by real git) and the daemon are up, hook and job are set"
-more "$project held three images before: what was there before the daemon is not built"
+tell 1 "GitLab and Jenkins (stand-ins) and the daemon are up, the webhook and the job are set"
+more "the repository $project held three images before: what was there already is not built"
 
 # --------------------------------------------------------------------------------- 2: a push, one run
 file=$repo/images/$image/tiny-linux.json
@@ -221,7 +221,7 @@ one_run unstable
 said=$(status failed)
 [[ $said = *bios-virtio-nocloud/printer* ]] || fail "the commit's status does not name the case: $said"
 [ "$(ids_in_clouds)" = "$clouds" ] || fail "the clusters have changed"
-tell 6 "a push that breaks a test: it was tested again, not built; the commit's status is failed:"
+tell 6 "a push that breaks a test: tested again, not built; the commit's status is failed:"
 more "$said"
 
 # --------------------------------------------------------------------- 7: a push while the daemon is away
@@ -239,7 +239,7 @@ v2=$("$aibuild" runs show "$id" -o json 2>>"$log" | json "d['image_uuid']")
 sha512=$(shown "$v2" | json "d['artifact']['sha512']")
 for cluster in $cluster_names; do in_cloud "$cluster" "$image" "$sha512" >>"$log" || exit 1; done
 clouds=$(ids_in_clouds)
-tell 7 "the daemon was down during a push: started again, it built it; both clusters show the new image"
+tell 7 "a push while the daemon was down: started again, it built it, into both clusters"
 
 # --------------------------------------------------------------------------------- 8: a feature branch
 "${git[@]}" checkout -q -b feature
