@@ -85,25 +85,22 @@ func TestStandInSpoiltAnswers(t *testing.T) {
 
 // TestEndlessAnswers: no call takes more of an answer than it can use.
 func TestEndlessAnswers(t *testing.T) {
-	page := []byte(strings.Repeat("<p>Jenkins</p>\n", 4<<10))
-	for _, status := range []int{200, 403, 500} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Jenkins", "2.541.3")
-			w.WriteHeader(status)
-			for sent := 0; sent < 1<<30; sent += len(page) {
-				if _, err := w.Write(page); err != nil {
-					return
-				}
-			}
-			t.Error("a GiB was read")
-		}))
-		client := jenkins.Client{URL: server.URL, User: "ann", Token: "t0ken", Timeout: time.Minute}
-		for name, err := range everyCall(t, client, jenkins.Item{ID: 1, Build: 1}) { // of a log, the first part is enough
-			if failed, ok := errors.AsType[*jenkins.Error](err); !ok || name != "Log" && !errors.Is(err, jenkins.ErrProtocol) || failed.Hint == "" || len(err.Error()) > 1000 {
-				t.Errorf("%s with status %d: %v", name, status, err)
+	page := []byte(strings.Repeat("<p>Jenkins</p>\n", 16<<10))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Jenkins", "2.541.3")
+		for sent := 0; sent < 1<<30; sent += len(page) {
+			if _, err := w.Write(page); err != nil {
+				return
 			}
 		}
-		server.Close()
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		t.Error("a GiB was read")
+	}))
+	client := jenkins.Client{URL: server.URL, User: "ann", Token: "t0ken", Timeout: time.Minute}
+	for name, err := range everyCall(t, client, jenkins.Item{ID: 1, Build: 1}) {
+		if failed, ok := errors.AsType[*jenkins.Error](err); !ok || !errors.Is(err, jenkins.ErrProtocol) || failed.Hint == "" || len(err.Error()) > 1000 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+	server.Close()
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
