@@ -99,7 +99,8 @@ func refused(err error) bool {
 	var invalid *lineage.Invalid
 	var rule *definition.Refused
 	var gate *Refused
-	return errors.As(err, &conflict) || errors.As(err, &taken) || errors.As(err, &invalid) || errors.As(err, &rule) || errors.As(err, &gate)
+	return errors.As(err, &conflict) || errors.As(err, &taken) || errors.As(err, &invalid) ||
+		errors.As(err, &rule) || errors.As(err, &gate)
 }
 
 // forget takes records out of the story.

@@ -68,7 +68,10 @@ func (s *Server) caps(project string) (definition.Policy, error) {
 	}
 	p, err := s.config.Caps(project)
 	if errors.Is(err, lineage.ErrNotFound) {
-		err = &definition.Refused{Project: project, Rule: ruleConfigured, Asked: "a project that is not configured", Allowed: "what gitlab.projects lists"}
+		err = &definition.Refused{
+			Project: project, Rule: ruleConfigured,
+			Asked: "a project that is not configured", Allowed: "what gitlab.projects lists",
+		}
 	}
 	return p, err
 }

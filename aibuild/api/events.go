@@ -27,7 +27,7 @@ type eventsOutput struct{ Body eventsPage }
 
 func (s *Server) listEvents(ctx context.Context, in *eventsInput) (*eventsOutput, error) {
 	who := bearer(ctx)
-	f := lineage.EventFilter{Image: in.Image, ImageUUID: in.ImageUUID, RunID: in.RunID, Actor: in.Actor, Cursor: in.Cursor, Limit: in.Limit}
+	f := lineage.EventFilter(*in)
 	if len(who.Projects) > 0 {
 		if err := s.mayAudit(ctx, f); err != nil {
 			return nil, err

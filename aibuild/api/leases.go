@@ -57,7 +57,8 @@ type lease struct {
 func newLeases(store *lineage.Store, ttl time.Duration, log hclog.Logger) *leases {
 	return &leases{
 		store: store, ttl: ttl, log: log,
-		byID: map[string]*lease{}, byName: map[string]*lease{}, fences: map[string]int64{}, taking: map[int64]int{}, done: make(chan struct{}),
+		byID: map[string]*lease{}, byName: map[string]*lease{}, done: make(chan struct{}),
+		fences: map[string]int64{}, taking: map[int64]int{},
 	}
 }
 
@@ -191,7 +192,10 @@ func (l *leases) reserve(want lease) error {
 		}
 	}
 	if ofToken >= limit {
-		return &Problem{Code: CodeBusy, Detail: fmt.Sprintf("this token has %d locks, as many as one may have at once; ask again when one is given back", ofToken)}
+		return &Problem{
+			Code:   CodeBusy,
+			Detail: fmt.Sprintf("this token has %d locks, as many as one may have at once; ask again when one is given back", ofToken),
+		}
 	}
 	if all >= mostLeases {
 		return &Problem{Code: CodeBusy, Detail: "the server holds as many locks as it may; ask again in a moment"}

@@ -15,14 +15,14 @@ const channelJenkins = "jenkins"
 type recordBatch struct {
 	RunID   string           `json:"run_id,omitempty" doc:"the run of those records that name none"`
 	Build   *Build           `json:"build,omitempty" doc:"the Jenkins build that speaks; a recorder names it here, or in the record of a run"`
-	Locks   []batchLock      `json:"locks,omitempty" nullable:"false" maxItems:"64" doc:"the locks that the client works under: records of what they lock are a conflict when somebody else has had the lock since"`
+	Locks   []batchLock      `json:"locks,omitempty" nullable:"false" maxItems:"64" doc:"that the client works under; see fence"`
 	Records []lineage.Record `json:"records" nullable:"false" minItems:"1" doc:"as they are journalled; all are written, or none"`
 }
 
 // batchLock is a lock as it was granted.
 type batchLock struct {
 	Name  string `json:"name" maxLength:"255"`
-	Fence int64  `json:"fence"`
+	Fence int64  `json:"fence" doc:"as it was granted: when somebody else has had the lock since, records of what it locks are a conflict"`
 }
 
 type recordsInput struct{ Body recordBatch }

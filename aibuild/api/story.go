@@ -28,7 +28,7 @@ type imagesPage struct {
 type imagesPageOutput struct{ Body imagesPage }
 
 type historyInput struct {
-	Ref   string `path:"ref" maxLength:"2048" doc:"NAME: every image of it and every run that made none; anything else: the one image or run that it names"`
+	Ref   string `path:"ref" maxLength:"2048" doc:"NAME: all of it; anything else: the one image or run that it names"`
 	Limit int    `query:"limit" doc:"1 to 1000; 0 = 1000"`
 }
 
@@ -48,8 +48,8 @@ func (s *Server) registerStory() {
 	handle(s, operation{
 		method: http.MethodGet, path: "/api/v1/images", id: "list-images", need: mayRead,
 		summary: "images, newest first",
-		text: "Without artifacts and test cases; ask for one image to see them. A token of some projects sees their images only, but a recorder sees all; " +
-			"a page may have fewer images than its limit, or none, and still name a next one.",
+		text: "Without artifacts and test cases; ask for one image to see them. " +
+			"A token of some projects sees their images only, but a recorder sees all; a page may have fewer images than its limit, or none, and still name a next one.",
 	}, s.listImages)
 	handle(s, operation{
 		method: http.MethodGet, path: "/api/v1/images/{ref}/history", id: "history", need: mayRead, problems: []int{409},

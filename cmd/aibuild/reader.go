@@ -130,7 +130,10 @@ func (s storeRuns) start(ctx context.Context, image, ref, reason string) (string
 		if strings.Trim(head.SHA, "0") == "" { // never pushed, or deleted
 			continue
 		}
-		next := lineage.Run{Image: image, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder, From: "build", State: lineage.RunReceived}
+		next := lineage.Run{
+			Image: image, Project: last.Project, Ref: last.Ref, Commit: head.SHA, Folder: last.Folder,
+			From: "build", State: lineage.RunReceived,
+		}
 		return s.open(ctx, next, reason)
 	}
 	return "", notPushed(image, ref)

@@ -36,7 +36,8 @@ func (w *world) clientOf(c *cli.Context, run string, build api.Build) (*api.Clie
 		return nil, err
 	}
 	if token == "" {
-		return nil, usagef("AIBUILD_SERVER is set, but no token for it: set AIBUILD_TOKEN, or AIBUILD_TOKEN_FILE to a file that holds it; an administrator makes one with: aibuild token create")
+		return nil, usagef("AIBUILD_SERVER is set, but no token for it: set AIBUILD_TOKEN, or AIBUILD_TOKEN_FILE to a file that " +
+			"holds it; an administrator makes one with: aibuild token create")
 	}
 	client := &api.Client{
 		URL: address, Token: api.Secret(token), CAFile: w.getenv("AIBUILD_CA_FILE"),
@@ -164,7 +165,8 @@ func (w *world) record(c *cli.Context, p *aibuild.Pipeline, log hclog.Logger) er
 		_, err = r.get(c.Context)
 	} else {
 		r := remote{client}
-		p.Recorder, p.Policy = r, (&rules{ctx: c.Context, client: client, local: w.config, known: map[string]definition.Policy{}}).policy
+		rules := &rules{ctx: c.Context, client: client, local: w.config, known: map[string]definition.Policy{}}
+		p.Recorder, p.Policy = r, rules.policy
 		err = r.ready(c.Context)
 	}
 	if _, away := errors.AsType[*lineage.Unavailable](err); away {
