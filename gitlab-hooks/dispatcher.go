@@ -46,7 +46,7 @@ type Dispatcher struct {
 	// daemon is active: what else has to come in first.
 	Before func(context.Context) error
 
-	Now func() time.Time // what schedules go by; nil: time.Now
+	Now func() time.Time // the clock that ages of images and runs go by; nil: time.Now
 
 	// HeadsEvery is how often heads and hooks are looked at; 0: 5 minutes.
 	HeadsEvery time.Duration

@@ -106,8 +106,7 @@ func (s *schedule) heads(ctx context.Context) ([]lineage.Head, error) {
 	}), nil
 }
 
-// image opens a run of an image that is due. Several branches may define it: it
-// belongs to the one that its newest image was built from.
+// image opens a run of an image that is due.
 func (s *schedule) image(ctx context.Context, choices []planned) error {
 	if !slices.ContainsFunc(choices, func(c planned) bool { return c.img.Definition.Rebuild > 0 || c.img.Definition.FollowParent }) {
 		return nil
@@ -119,12 +118,7 @@ func (s *schedule) image(ctx context.Context, choices []planned) error {
 	if newest.Project != "" && newest.Project != s.p.Mirror.Project {
 		return nil // the name is another project's, and so is its schedule
 	}
-	c := choices[0]
-	if a := newest.Artifact; a != nil {
-		if i := slices.IndexFunc(choices, func(c planned) bool { return strings.TrimPrefix(c.head.Ref, "refs/heads/") == a.Ref }); i >= 0 {
-			c = choices[i]
-		}
-	}
+	c := branchOf(newest, choices)
 	why, err := s.d.overdue(ctx, c.img.Definition, newest)
 	if err != nil || why.text == "" {
 		return err
@@ -136,19 +130,40 @@ func (s *schedule) image(ctx context.Context, choices []planned) error {
 	if err != nil {
 		return err
 	}
+	return s.unlessTried(ctx, c, newest, why, t)
+}
+
+// branchOf: several branches may define an image. It belongs to the one that its
+// newest was built from.
+func branchOf(newest *lineage.Image, choices []planned) planned {
+	if newest.Artifact != nil {
+		for _, c := range choices {
+			if strings.TrimPrefix(c.head.Ref, "refs/heads/") == newest.Artifact.Ref {
+				return c
+			}
+		}
+	}
+	return choices[0]
+}
+
+// unlessTried opens a run of an image that is due, unless it was tried in vain a
+// short while ago, or three times. The third is told by a run that is rejected:
+// that is seen wherever runs are.
+func (s *schedule) unlessTried(ctx context.Context, c planned, newest *lineage.Image, why reason, t tries) error {
+	if t.failed >= failuresInRow {
+		s.paused = append(s.paused, c.img.Name)
+	}
+	refused := s.p.refuses(c.img) // the rules may have changed since the push
 	switch {
 	case t.failed > failuresInRow:
-		s.paused = append(s.paused, c.img.Name)
 		return nil
 	case t.failed == failuresInRow:
-		s.paused = append(s.paused, c.img.Name)
 		return s.open(ctx, c, lineage.RunRejected, t.pauses())
 	case why.old && t.made.ImageUUID == newest.UUID && s.d.now().Sub(t.made.FinishedAt) < c.img.Definition.Rebuild:
 		return nil // the clock of the machine that built it is wrong
-	case t.last.OpenedAt.After(why.since) && s.d.now().Before(t.again()):
+	case (t.failed > 0 || t.last.OpenedAt.After(why.since)) && s.d.now().Before(t.again()):
 		return nil
-	}
-	if refused := s.p.refuses(c.img); refused != "" { // the rules have changed since the push
+	case refused != "":
 		return s.open(ctx, c, lineage.RunRejected, refused)
 	}
 	return s.open(ctx, c, lineage.RunReceived, why.text)
@@ -197,7 +212,7 @@ type loadedCache struct {
 	standard map[string]string
 }
 
-const mostLoaded = 64
+const mostLoaded = 256
 
 // definitions loads what a commit of a project defines.
 func (d *Dispatcher) definitions(ctx context.Context, project, commit string) ([]ImageChange, error) {
