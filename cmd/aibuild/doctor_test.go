@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,8 +11,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -312,6 +317,8 @@ var diseases = []struct {
 	},
 		bad, "project ops/more", "list the branches of ops/more", "may read the repository"},
 	{"gitlab: no such project", func(p *patient) { p.edit("ops/more", "ops/none") }, bad, "project ops/none", "404 Project Not Found", "check the project's path"},
+	{"gitlab: spelled otherwise", func(p *patient) { p.edit("ops/more", "Ops/More") }, bad, "project Ops/More", "gitlab calls it ops/more", "webhooks name it like that"},
+	{"gitlab: archived", func(p *patient) { p.archive() }, bad, "project ops/more", "it is archived", "unarchive it"},
 	{"gitlab: no project", func(p *patient) { p.write("jenkins: {job: teams/images/build}\n") }, warn, "gitlab", "no project is configured", "gitlab.projects"},
 	{"webhook: none", func(p *patient) { p.newProject(); p.edit("ops/more", "ops/new") }, bad, "webhook of ops/new", "there is none", "https://aibuild.example.org/hooks/gitlab, push events"},
 	{"webhook: elsewhere", func(p *patient) {
@@ -331,6 +338,29 @@ var diseases = []struct {
 	{"webhook: disabled", func(p *patient) { p.answer.Store(500); p.push("ops/more", 4) }, bad, "webhook of ops/more", "gitlab has disabled the hook until", "press Test"},
 	{"webhook: no secret here", func(p *patient) { p.env["AIBUILD_GITLAB_SECRET"] = "" }, bad, "webhook of ops/more", "no secret is configured", "AIBUILD_GITLAB_SECRET"},
 	{"webhook: unreadable secret", func(p *patient) { p.edit("{path: ops/more", "{path: ops/more, secret_files: [/nowhere]") }, bad, "webhook of ops/more", "/nowhere", "readable"},
+}
+
+// archive puts a proxy before GitLab that makes all projects archived ones, which
+// the stand-in does not know.
+func (p *patient) archive() {
+	p.t.Helper()
+	to, err := url.Parse(p.gitlab.URL())
+	p.must(err)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Header.Set("Accept-Encoding", "identity") },
+		ModifyResponse: func(r *http.Response) error {
+			if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+				return nil
+			}
+			text, err := io.ReadAll(r.Body)
+			text = bytes.ReplaceAll(text, []byte(`"archived":false`), []byte(`"archived":true`))
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+			r.Header.Del("Content-Length")
+			return err
+		},
+	})
+	p.t.Cleanup(proxy.Close)
+	p.env["GITLAB_URL"] = proxy.URL
 }
 
 func (p *patient) must(err error) {
