@@ -253,6 +253,10 @@ v3=$("$aibuild" runs show "$id" -o json 2>>"$log" | json "d['image_uuid']")
 [ "$(posts)" = 4 ] || fail "Jenkins was asked $(posts) times for four pushes"
 tell 8 "a push to a feature branch stops after its tests: $image@$(shown "$v3" | json "d['number']") passed, and is in no cluster"
 
+for name in gitlab-token jenkins-token hook-secret recorder-token; do
+  ! grep -qFf "$dir/$name" "$log" .stack/log/*.log || fail "the $name is in a log"
+done
+
 say ""
 say "the story is complete after $(seconds "$begin") s; the raw log is .stack/demo-push.log"
 if [ -z "${CI:-}" ]; then
