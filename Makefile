@@ -8,6 +8,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# Rooms with fuzz targets.
+FUZZ := ./gitlab-hooks
 # Rooms whose tests start no guest run under the race detector.
 RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/lineage ./aibuild/api ./aibuild/privatedb ./jenkins/... ./gitlab-hooks/... ./.ci/bench .
 # The others, in order: long ones first.
@@ -42,7 +44,7 @@ down: ## stop what make demo and make demo-push left up
 test: ## every test, against real servers; nothing is skipped
 	@.ci/deps test
 	@$(MAKE) --no-print-directory build
-	@.ci/test race $(RACE) -- $(GUESTS)
+	@.ci/test fuzz $(FUZZ) race $(RACE) -- $(GUESTS)
 
 test-slow: ## the Debian 12 image, built, tested and released
 	@.ci/deps slow

@@ -84,7 +84,10 @@ func (s *summary) ended(e event, key string) {
 		s.packages[e.Package] = p
 	}
 	if e.Test == "" {
-		p.result, p.seconds = e.Action, e.Elapsed
+		p.seconds += e.Elapsed // a package may be run more than once, as for fuzzing
+		if p.result != "fail" {
+			p.result = e.Action
+		}
 		fmt.Fprintf(s.out, "%s  %-6s %6.1f s  %s\n", time.Now().UTC().Format("15:04:05"), e.Action, e.Elapsed, e.Package)
 		if e.Action == "fail" {
 			s.print(key)
