@@ -53,11 +53,11 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 	if job := p.d.job(r.Project); job != "" {
 		r.JenkinsJob = job // it may have been configured anew meanwhile
 	}
-	if p.d.age(r) > p.d.QueueFor {
+	if ago(r.OpenedAt) > p.d.QueueFor {
 		return to(r, lineage.RunRejected, fmt.Sprintf("waited for more than %v; the last reason was: %s", p.d.QueueFor, r.Reason))
 	}
 	if why := p.turn(r.Run); why != "" {
-		return waits(r, why, again(p.d.age(r))/2)
+		return waits(r, why, again(ago(r.OpenedAt))/2)
 	}
 	if err := p.view.up(); err != nil {
 		return waits(r, err.Error(), retryIn(r.Tries, err))
@@ -66,7 +66,7 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 		if err != nil {
 			problem = p.view.heard(err).Error()
 		}
-		return waits(r, problem, again(p.d.age(r)))
+		return waits(r, problem, again(ago(r.OpenedAt)))
 	}
 	return p.trigger(r)
 }

@@ -121,6 +121,7 @@ func TestCrashPointsAreListed(t *testing.T) {
 // And one that stands still at a point, while another does its work, neither
 // starts nor writes anything when it goes on.
 func TestKilledOrPausedAtEveryPoint(t *testing.T) {
+	t.Parallel()
 	s := newCrashSite(t)
 	var all sync.WaitGroup
 	places := make(chan struct{}, 10)

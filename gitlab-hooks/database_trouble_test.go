@@ -233,6 +233,7 @@ func (i *inbox) allOf(t *testing.T) []lineage.HookEvent {
 // In every trouble of the database hooks are acknowledged, none is lost and none
 // is doubled, and the daemon goes on by itself when it is over.
 func TestDatabaseInTrouble(t *testing.T) {
+	t.Parallel()
 	h := newHospital(t)
 	h.push("well", 4)
 	h.well("well")

@@ -31,7 +31,7 @@ func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 	}
 	p.d.seen(r.ID)
 	if b.Building {
-		return waits(r, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob), again(p.d.now().Sub(r.StartedAt))/2)
+		return waits(r, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob), again(ago(r.StartedAt))/2)
 	}
 	return p.end(r, b)
 }

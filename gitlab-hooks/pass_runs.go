@@ -114,9 +114,12 @@ func later(r lineage.ClaimedRun) lineage.RunStep {
 	return waits(r, orElse(r.Reason, "jenkins is asked about other runs first"), time.Second)
 }
 
-// age is how long a run has been open, by this machine's clock and the
-// database's: nothing that is done twice or not at all depends on it.
-func (d *Dispatcher) age(r lineage.ClaimedRun) time.Duration { return d.now().Sub(r.OpenedAt) }
+// wallClock is set by tests whose machine's clock is wrong.
+var wallClock = time.Now
+
+// ago is how long ago something was by other clocks than this machine's: nothing
+// that is done twice or not at all may depend on it.
+func ago(at time.Time) time.Duration { return wallClock().Sub(at) }
 
 // again is when to look at something that did not change: soon at first, then
 // once a minute, never all at the same moment.

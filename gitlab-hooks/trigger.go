@@ -50,7 +50,7 @@ func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 	if refused(err) {
 		p.d.never(r.ID)
 	}
-	if p.d.age(r) > p.d.QueueFor {
+	if ago(r.OpenedAt) > p.d.QueueFor {
 		return to(r, lineage.RunRejected, fmt.Sprintf("jenkins did not take it for %v; at last: %v", p.d.QueueFor, err))
 	}
 	tries := r.Tries + 1
@@ -126,7 +126,7 @@ func (p *pass) inQueue(r lineage.ClaimedRun) lineage.RunStep {
 	for _, item := range items {
 		if item.ID == r.QueueID {
 			p.d.seen(r.ID)
-			return waits(r, queueReason(item), again(p.d.age(r))/4)
+			return waits(r, queueReason(item), again(ago(r.OpenedAt))/4)
 		}
 	}
 	builds, err := p.view.newest(p.ctx, r.JenkinsJob)
