@@ -18,6 +18,9 @@ const (
 	// busyFor is how long a reconciler waits for somebody who works on an image:
 	// it looks again later.
 	busyFor = 5 * time.Second
+	// retryIn is when a chore that failed is done again at the latest: somebody
+	// may have worked on an image.
+	retryIn = 10 * time.Minute
 	// lookActive is how often a stand-by looks whether it is one no more.
 	lookActive = 500 * time.Millisecond
 )
@@ -81,8 +84,8 @@ func (r *reconciler) keep(ctx context.Context, s *service, c chore) {
 		if !c.standBy && !s.active(ctx) {
 			return
 		}
-		for wait := c.first; pause(ctx, wait) && (c.standBy || s.dispatcher.Stats().Active); wait = c.every {
-			r.once(ctx, s, c)
+		for wait := c.first; pause(ctx, wait) && (c.standBy || s.dispatcher.Stats().Active); {
+			wait = r.once(ctx, s, c)
 		}
 	}
 }
@@ -106,8 +109,9 @@ func pause(ctx context.Context, long time.Duration) bool {
 	}
 }
 
-// once does a chore. Whatever comes of it, the daemon goes on.
-func (r *reconciler) once(ctx context.Context, s *service, c chore) {
+// once does a chore, and says when to do it again. Whatever comes of it, the
+// daemon goes on.
+func (r *reconciler) once(ctx context.Context, s *service, c chore) (again time.Duration) {
 	began := time.Now()
 	log := s.log.Named("reconciler").With("chore", c.name)
 	p, err := s.pipeline(ctx)
@@ -115,7 +119,7 @@ func (r *reconciler) once(ctx context.Context, s *service, c chore) {
 		err = c.do(ctx, s, p)
 	}
 	if ctx.Err() != nil {
-		return // we are stopping: that is no failure
+		return c.every // we are stopping: that is no failure
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,11 +128,13 @@ func (r *reconciler) once(ctx context.Context, s *service, c chore) {
 	n.took = time.Since(began)
 	if n.failed = err != nil; n.failed {
 		n.failures++
-		log.Error("not everything could be put right; it is tried again", "in", c.every, "error", err)
-		return
+		again = min(c.every, retryIn)
+		log.Error("not everything could be put right; it is tried again", "in", again, "error", err)
+		return again
 	}
 	n.ended = time.Now()
 	log.Debug("done", "took", n.took)
+	return c.every
 }
 
 // pipeline is what chores are done with. Its channel is not the daemon's: that
