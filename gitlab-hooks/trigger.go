@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -61,12 +62,8 @@ func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 
 // refused: Jenkins has answered, and starts nothing.
 func refused(err error) bool {
-	for _, reason := range []error{jenkins.ErrAuth, jenkins.ErrForbidden, jenkins.ErrNotFound, jenkins.ErrNotBuildable, jenkins.ErrParameters} {
-		if errors.Is(err, reason) {
-			return true
-		}
-	}
-	return false
+	reasons := []error{jenkins.ErrAuth, jenkins.ErrForbidden, jenkins.ErrNotFound, jenkins.ErrNotBuildable, jenkins.ErrParameters}
+	return slices.ContainsFunc(reasons, func(reason error) bool { return errors.Is(err, reason) })
 }
 
 // triggering is a run of which Jenkins may know, or not: a process was killed
@@ -83,7 +80,7 @@ func (p *pass) triggering(r lineage.ClaimedRun) lineage.RunStep {
 	found, err := p.d.Jenkins.FindByRunID(p.ctx, r.JenkinsJob, r.ID)
 	switch {
 	case unheard(err) && !p.d.lost(r.ID):
-		return waits(r, "jenkins may have been asked to start it, and does not know it: looking again before it is asked once more", p.d.LostAfter/4)
+		return waits(r, "jenkins may have been asked to start it, and does not know it yet: looking again", p.d.LostAfter/4)
 	case unheard(err):
 		return p.trigger(r)
 	case err != nil:
