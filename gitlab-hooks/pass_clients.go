@@ -13,10 +13,12 @@ type Clients struct {
 }
 
 // Use changes them. It may be called before Run and by Before, as a pass is
-// under way at every other time.
+// under way at every other time. Others may use the same clients.
 func (d *Dispatcher) Use(c Clients) {
 	if c.Jenkins != nil {
-		c.Jenkins.OnSession = d.onSession
+		own := *c.Jenkins
+		own.OnSession = d.onSession
+		c.Jenkins = &own
 	}
 	for into, value := range map[*int]int{&c.MaxPerJob: 8, &c.MaxRuns: 32} {
 		if *into == 0 {

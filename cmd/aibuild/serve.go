@@ -189,9 +189,10 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 		// Who sends slowly has had his time. A webhook that is cut off comes again.
 		s.log.Warn("requests that did not end were cut off", "error", errors.Join(err, server.Close()))
 	}
+	end, _ := stopping.Deadline()
 	select {
 	case <-worked:
-	case <-stopping.Done():
+	case <-time.After(max(time.Until(end), time.Second)): // the requests may have used up the time
 		s.log.Warn("what is under way did not end in time; leases end by themselves")
 	}
 	return failed

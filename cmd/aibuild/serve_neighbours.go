@@ -76,9 +76,7 @@ func askJenkins(ctx context.Context, c hooks.Clients) error {
 	if c.Jenkins == nil {
 		return errAbsent
 	}
-	client := *c.Jenkins // its session is not ours to tell of
-	client.OnSession = nil
-	_, err := client.Check(ctx)
+	_, err := c.Jenkins.Check(ctx)
 	return err
 }
 
