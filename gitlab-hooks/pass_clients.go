@@ -25,5 +25,6 @@ func (d *Dispatcher) Use(c Clients) {
 			*into = value
 		}
 	}
-	d.Jenkins, d.GitLab, d.Job, d.MaxPerJob, d.MaxRuns, d.StatusURL = c.Jenkins, c.GitLab, c.Job, c.MaxPerJob, c.MaxRuns, c.StatusURL
+	d.Jenkins, d.GitLab, d.StatusURL = c.Jenkins, c.GitLab, c.StatusURL
+	d.Job, d.MaxPerJob, d.MaxRuns = c.Job, c.MaxPerJob, c.MaxRuns
 }

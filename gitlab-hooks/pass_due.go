@@ -40,7 +40,8 @@ func (d *Dispatcher) overdue(ctx context.Context, def *definition.Definition, ne
 		}
 	}
 	if age := d.now().Sub(newest.BuiltAt); def.Rebuild > 0 && age > def.Rebuild {
-		return reason{text: fmt.Sprintf("%s is older than %s (rebuild)", newest.Ref(), days(def.Rebuild)), since: newest.BuiltAt, old: true}, nil
+		text := fmt.Sprintf("%s is older than %s (rebuild)", newest.Ref(), days(def.Rebuild))
+		return reason{text: text, since: newest.BuiltAt, old: true}, nil
 	}
 	return reason{}, nil
 }
@@ -167,6 +168,6 @@ func (t tries) again() time.Time {
 
 // pauses tells everybody who looks at runs or at the commit what is not done any more.
 func (t tries) pauses() string {
-	return fmt.Sprintf("scheduled rebuilds are paused after %d failures in a row, at last run %s (%s: %s); mend it and push, or aibuild runs start %s",
-		failuresInRow, t.last.ID, t.last.State, t.last.Reason, t.image)
+	return fmt.Sprintf("scheduled rebuilds are paused after %d failures in a row, at last run %s (%s: %s); "+
+		"mend it and push, or aibuild runs start %s", failuresInRow, t.last.ID, t.last.State, t.last.Reason, t.image)
 }

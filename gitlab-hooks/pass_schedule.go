@@ -51,6 +51,10 @@ type planned struct {
 	img  ImageChange
 }
 
+func (p planned) scheduled() bool {
+	return p.img.Definition.Rebuild > 0 || p.img.Definition.FollowParent
+}
+
 // pass looks at every image once. What goes wrong with one holds up no other.
 func (s *schedule) pass(ctx context.Context) error {
 	heads, err := s.heads(ctx)
@@ -101,14 +105,14 @@ func (s *schedule) heads(ctx context.Context) ([]lineage.Head, error) {
 	}
 	starts := definition.Policy{ReleaseRefs: s.p.Rules.Refs}
 	return slices.DeleteFunc(all, func(h lineage.Head) bool {
-		return !strings.HasPrefix(h.Ref, "refs/heads/") || none(h.SHA) || !starts.MayRelease(h.Ref) || !s.p.Policy.MayRelease(h.Ref) ||
-			len(s.p.Policy.ReleaseRefs) == 0 && h.Ref != standard
+		return !strings.HasPrefix(h.Ref, "refs/heads/") || none(h.SHA) || !starts.MayRelease(h.Ref) ||
+			!s.p.Policy.MayRelease(h.Ref) || len(s.p.Policy.ReleaseRefs) == 0 && h.Ref != standard
 	}), nil
 }
 
 // image opens a run of an image that is due.
 func (s *schedule) image(ctx context.Context, choices []planned) error {
-	if !slices.ContainsFunc(choices, func(c planned) bool { return c.img.Definition.Rebuild > 0 || c.img.Definition.FollowParent }) {
+	if !slices.ContainsFunc(choices, planned.scheduled) {
 		return nil
 	}
 	newest, err := s.d.newestGood(ctx, choices[0].img.Name)
@@ -171,7 +175,8 @@ func (s *schedule) unlessTried(ctx context.Context, c planned, newest *lineage.I
 
 func (s *schedule) open(ctx context.Context, c planned, state, why string) error {
 	run, err := s.d.Store.OpenRun(ctx, lineage.Run{
-		Image: c.img.Name, Project: s.p.Mirror.Project, Ref: c.head.Ref, Commit: c.head.SHA, Folder: c.img.Folder, From: fromBuild, State: state,
+		Image: c.img.Name, Project: s.p.Mirror.Project, Ref: c.head.Ref, Commit: c.head.SHA,
+		Folder: c.img.Folder, From: fromBuild, State: state,
 	}, lineage.ChannelDaemon, lineage.ChannelSchedule, cut(why, maxReason))
 	if err != nil {
 		return err

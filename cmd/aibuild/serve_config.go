@@ -102,7 +102,7 @@ func (c config) certificate() (*tls.Certificate, error) {
 	}
 	cert, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
 	if err != nil {
-		return nil, usagef("tls: %v; cert_file and key_file must be PEM files that belong together and that this user may read", err)
+		return nil, usagef("tls: %v; cert_file and key_file must be readable PEM files that belong together", err)
 	}
 	return &cert, nil
 }
@@ -115,7 +115,8 @@ func (c config) clients() (hooks.Clients, error) {
 	}
 	g, err := c.gitlabClient()
 	return hooks.Clients{
-		Jenkins: j, GitLab: g, Job: c.Jenkins.Job, MaxPerJob: c.Jenkins.MaxPerJob, MaxRuns: c.Jenkins.MaxRuns, StatusURL: c.PublicURL,
+		Jenkins: j, GitLab: g, StatusURL: c.PublicURL,
+		Job: c.Jenkins.Job, MaxPerJob: c.Jenkins.MaxPerJob, MaxRuns: c.Jenkins.MaxRuns,
 	}, err
 }
 
@@ -123,8 +124,9 @@ func (c config) clients() (hooks.Clients, error) {
 // they have in the file.
 func (c config) fixed() map[string]string {
 	return map[string]string{
-		"data": c.Data, "database.dsn": c.Database.DSN, "database.dsn_file": c.Database.DSNFile, "listen": c.Listen, "gitlab.url": c.GitLab.URL,
-		"web.root": c.Web.Root, "web.url": c.Web.URL, "web.sftp_key_file": c.Web.SFTPKeyFile, "web.sftp_known_hosts": c.Web.SFTPKnownHosts,
+		"data": c.Data, "database.dsn": c.Database.DSN, "database.dsn_file": c.Database.DSNFile,
+		"listen": c.Listen, "gitlab.url": c.GitLab.URL, "web.root": c.Web.Root, "web.url": c.Web.URL,
+		"web.sftp_key_file": c.Web.SFTPKeyFile, "web.sftp_known_hosts": c.Web.SFTPKnownHosts,
 		"tls": fmt.Sprintf("%t", c.TLS.CertFile != ""),
 	}
 }

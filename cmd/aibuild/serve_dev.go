@@ -22,7 +22,7 @@ import (
 // only where it is.
 func (s *service) makeDevSecret() error {
 	c := s.w.config
-	if c.getenv("AIBUILD_GITLAB_SECRET") != "" || c.getenv("AIBUILD_GITLAB_SECRET_FILE") != "" || len(c.GitLab.SecretFiles) > 0 {
+	if c.getenv("AIBUILD_GITLAB_SECRET")+c.getenv("AIBUILD_GITLAB_SECRET_FILE") != "" || len(c.GitLab.SecretFiles) > 0 {
 		return nil
 	}
 	path := filepath.Join(s.data, "hook-secret")
@@ -55,7 +55,9 @@ func (s *service) makeDevToken(ctx context.Context) error {
 		if err := renameio.WriteFile(path, []byte(string(token)+"\n"), 0o600); err != nil {
 			return err
 		}
-		_, err := s.store.CreateToken(ctx, lineage.Token{Name: "dev-admin", Role: api.RoleAdmin, CreatedBy: actor(), ExpiresAt: time.Now().Add(api.DefaultExpiry)}, hash)
+		_, err := s.store.CreateToken(ctx, lineage.Token{
+			Name: "dev-admin", Role: api.RoleAdmin, CreatedBy: actor(), ExpiresAt: time.Now().Add(api.DefaultExpiry),
+		}, hash)
 		if err != nil {
 			return errors.Join(err, os.Remove(path))
 		}

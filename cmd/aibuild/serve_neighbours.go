@@ -51,7 +51,8 @@ func (n *neighbours) watch(ctx context.Context, s *service) {
 	n.init()
 	for ctx.Err() == nil {
 		var group sync.WaitGroup
-		for name, ask := range map[string]func(context.Context, hooks.Clients) error{"jenkins": askJenkins, "gitlab": askGitLab} {
+		all := map[string]func(context.Context, hooks.Clients) error{"jenkins": askJenkins, "gitlab": askGitLab}
+		for name, ask := range all {
 			group.Go(func() {
 				asking, cancel := context.WithTimeout(ctx, lookFor)
 				defer cancel()
@@ -94,7 +95,8 @@ func describe(err error) string {
 		return fine
 	case errors.Is(err, errAbsent):
 		return absent
-	case errors.Is(err, jenkins.ErrAuth), errors.Is(err, jenkins.ErrForbidden), errors.Is(err, hooks.ErrAuth), errors.Is(err, hooks.ErrForbidden):
+	case errors.Is(err, jenkins.ErrAuth), errors.Is(err, jenkins.ErrForbidden),
+		errors.Is(err, hooks.ErrAuth), errors.Is(err, hooks.ErrForbidden):
 		return refusing
 	}
 	return unanswered
@@ -133,7 +135,10 @@ func (n *neighbours) stats() []api.Stat {
 		if how == fine {
 			up = 1
 		}
-		list = append(list, api.Stat{Name: "aibuild_neighbour_up", Help: "1 where Jenkins or GitLab answers and takes our account.", Labels: map[string]string{"name": name}, Value: up})
+		list = append(list, api.Stat{
+			Name: "aibuild_neighbour_up", Help: "1 where Jenkins or GitLab answers and takes our account.",
+			Labels: map[string]string{"name": name}, Value: up,
+		})
 	}
 	return list
 }

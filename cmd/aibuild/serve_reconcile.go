@@ -216,7 +216,8 @@ func (r *reconciler) compareClusters(ctx context.Context, s *service, p *aibuild
 	}
 	swept, sweepErr := p.SweepUploads(ctx)
 	for _, t := range swept {
-		s.log.Warn("an upload that nobody works on was cleared away", "cluster", t.Cluster, "image", t.Name, "uuid", t.ImageUUID, "glance_id", t.GlanceID)
+		s.log.Warn("an upload that nobody works on was cleared away",
+			"cluster", t.Cluster, "image", t.Name, "uuid", t.ImageUUID, "glance_id", t.GlanceID)
 	}
 	targets, err := p.Clusters(ctx, "", true)
 	states := map[string]int{}
@@ -255,21 +256,37 @@ func (r *reconciler) failing() bool {
 func (r *reconciler) stats() []api.Stat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var list []api.Stat
+	list := []api.Stat{{
+		Name: "aibuild_webhooks_unwell", Help: "Projects of whose pushes GitLab does not tell, as far as it says.",
+		Value: float64(len(r.webhooks)),
+	}}
 	for name, n := range r.counts {
-		labels := map[string]string{"chore": name}
-		list = append(list,
-			api.Stat{Name: "aibuild_reconciler_runs_total", Help: "Times that what went wrong elsewhere was looked for, by what.", Counter: true, Labels: labels, Value: float64(n.runs)},
-			api.Stat{Name: "aibuild_reconciler_failures_total", Help: "Times that not all of it could be put right.", Counter: true, Labels: labels, Value: float64(n.failures)},
-			api.Stat{Name: "aibuild_reconciler_seconds", Help: "How long the last time took.", Labels: labels, Value: n.took.Seconds()},
-		)
-		if !n.ended.IsZero() {
-			list = append(list, api.Stat{Name: "aibuild_reconciler_last_success_seconds", Help: "When it went well for the last time, in seconds since 1970.", Labels: labels, Value: float64(n.ended.Unix())})
-		}
+		list = append(list, n.stats(map[string]string{"chore": name})...)
 	}
-	list = append(list, api.Stat{Name: "aibuild_webhooks_unwell", Help: "Projects of whose pushes GitLab does not tell, as far as it says.", Value: float64(len(r.webhooks))})
 	for state, n := range r.clusters {
-		list = append(list, api.Stat{Name: "aibuild_cluster_images", Help: "Images in clusters by what the clouds said of them when they were asked last.", Labels: map[string]string{"state": state}, Value: float64(n)})
+		list = append(list, api.Stat{
+			Name: "aibuild_cluster_images", Help: "Images in clusters by what the clouds said of them when they were asked last.",
+			Labels: map[string]string{"state": state}, Value: float64(n),
+		})
 	}
 	return list
+}
+
+func (n *choreCount) stats(labels map[string]string) []api.Stat {
+	list := []api.Stat{{
+		Name: "aibuild_reconciler_runs_total", Help: "Times that what went wrong elsewhere was looked for, by what.",
+		Counter: true, Labels: labels, Value: float64(n.runs),
+	}, {
+		Name: "aibuild_reconciler_failures_total", Help: "Times that not all of it could be put right.",
+		Counter: true, Labels: labels, Value: float64(n.failures),
+	}, {
+		Name: "aibuild_reconciler_seconds", Help: "How long the last time took.", Labels: labels, Value: n.took.Seconds(),
+	}}
+	if n.ended.IsZero() {
+		return list
+	}
+	return append(list, api.Stat{
+		Name: "aibuild_reconciler_last_success_seconds", Help: "When it went well for the last time, in seconds since 1970.",
+		Labels: labels, Value: float64(n.ended.Unix()),
+	})
 }
