@@ -226,7 +226,7 @@ const foreignSQL = `SELECT b.image_uuid, COALESCE(b.image_name, ''), 0, '', '', 
 
 const runColumns = `seq, id, image, image_uuid, project, ref, commit_sha, head_seq, folder, retry_of, attempt, from_stage, stage, state, reason,
 	actor, channel, worker, jenkins_job, jenkins_queue_id, jenkins_build, jenkins_url, build_tag, failure, exit_code, opened_at, started_at, finished_at,
-	managed, hook_event, cancel_by, cancel_reason`
+	managed, hook_event, cancel_by, cancel_reason, status_error`
 
 // scanRun reads runColumns, and more columns after them.
 func scanRun(rows *sql.Rows, after ...any) (seq int64, r Run, err error) {
@@ -235,7 +235,7 @@ func scanRun(rows *sql.Rows, after ...any) (seq int64, r Run, err error) {
 	var started, finished sql.NullTime
 	err = rows.Scan(append([]any{&seq, &r.ID, &r.Image, &made, &r.Project, &r.Ref, &r.Commit, &head, &r.Folder, &retry, &r.Attempt, &r.From, &r.Stage, &r.State, &r.Reason,
 		&r.Actor, &r.Channel, &r.Worker, &r.JenkinsJob, &queue, &build, &r.BuildURL, &r.BuildTag, &failure, &exit, &r.OpenedAt, &started, &finished,
-		&r.Managed, &event, &cancel, &r.CancelReason}, after...)...)
+		&r.Managed, &event, &cancel, &r.CancelReason, &r.StatusError}, after...)...)
 	if err != nil {
 		return 0, Run{}, err
 	}

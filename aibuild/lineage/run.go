@@ -48,6 +48,7 @@ type Run struct {
 	Event        int64  `json:"hook_event,omitempty"` // the delivery that it was opened for
 	CancelBy     string `json:"cancel_by,omitempty"`  // who wants it cancelled
 	CancelReason string `json:"cancel_reason,omitempty"`
+	StatusError  string `json:"commit_status_error,omitempty"` // why GitLab could not be told of the state
 
 	Actor      string `json:"actor,omitempty"`   // who opened it
 	Channel    string `json:"channel,omitempty"` // by what

@@ -161,7 +161,27 @@ func (d *doctor) space(context.Context) {
 	d.add(ok, "state folder", d.data+": "+size(free)+" free", "")
 }
 
+// server stands for the database where commands speak to a server.
+func (d *doctor) server(ctx context.Context) bool {
+	client, err := d.w.client(d.c)
+	if client == nil && err == nil {
+		return false
+	}
+	if err == nil {
+		_, _, err = client.Runs(ctx, lineage.RunFilter{Limit: 1})
+	}
+	if err != nil {
+		d.fails("server", err, "correct AIBUILD_SERVER or its token")
+		return true
+	}
+	d.add(ok, "server", d.w.getenv("AIBUILD_SERVER"), "")
+	return true
+}
+
 func (d *doctor) database(ctx context.Context) {
+	if d.server(ctx) {
+		return
+	}
 	store, err := d.w.openStore(ctx, d.w.logger(d.c))
 	if err != nil {
 		d.fails("database", err, "")

@@ -132,6 +132,11 @@ func printRun(t io.Writer, r shownRun) error {
 			return err
 		}
 	}
+	if r.StatusError != "" {
+		if err := row(t, "commit status:", "gitlab could not be told: "+r.StatusError); err != nil {
+			return err
+		}
+	}
 	var last time.Time
 	for _, e := range r.Path {
 		took := ""
