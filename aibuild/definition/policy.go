@@ -55,6 +55,9 @@ func (p Policy) MayRelease(ref string) bool {
 		return true
 	}
 	short := strings.TrimPrefix(ref, "refs/heads/")
+	if ref != "" && !strings.HasPrefix(ref, "refs/") {
+		ref = "refs/heads/" + ref
+	}
 	return slices.ContainsFunc(p.ReleaseRefs, func(pattern string) bool {
 		return matches(pattern, ref) || matches(pattern, short)
 	})

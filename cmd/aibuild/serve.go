@@ -65,6 +65,7 @@ type service struct {
 	site       lazySite
 	neighbours neighbours
 	reconciler reconciler
+	standards  standards
 }
 
 func (w *world) serve(c *cli.Context) error {

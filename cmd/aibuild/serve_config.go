@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/guestos/aibuild/aibuild/api"
-	"github.com/guestos/aibuild/aibuild/definition"
 	hooks "github.com/guestos/aibuild/gitlab-hooks"
 	"github.com/guestos/aibuild/jenkins"
 )
@@ -187,16 +186,6 @@ func ownerName() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), id), nil
-}
-
-// caps is what the definitions of a project may ask for, as configured now.
-func (s *service) caps(project string) (definition.Policy, error) {
-	for _, p := range s.settings.Load().watched {
-		if p.Mirror.Project == project {
-			return p.Policy, nil
-		}
-	}
-	return definition.Policy{Project: project}, nil
 }
 
 func (s *service) known(project string) bool {
