@@ -302,7 +302,7 @@ func (p *Pipeline) enter(ctx context.Context, r *run, img *Image, stage string) 
 		return nil
 	}
 	err := p.recordLocked(ctx, img, lineage.Record{
-		RunID: r.id, Verb: lineage.VerbMoved,
+		RunID: r.id, Verb: lineage.VerbMoved, Reason: "stage " + stage,
 		Run: &lineage.Run{ID: r.id, ImageUUID: img.UUID, Stage: stage, State: lineage.RunBuilding},
 	})
 	var conflict *lineage.Conflict
