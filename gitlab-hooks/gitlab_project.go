@@ -49,6 +49,28 @@ func role(p *gitlab.Permissions) int {
 	return int(highest)
 }
 
+// ReleaseRefs are the refs that may release where nobody has named any: the default branch, and only while GitLab
+// protects it, as everybody who may push would be one who may release otherwise. Where there is none, the one pattern
+// matches no ref and says why.
+func (c Client) ReleaseRefs(ctx context.Context, path string) ([]string, error) {
+	project, err := c.Project(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if project.DefaultBranch == "" {
+		return []string{"none (the project has no branch yet)"}, nil // no ref has a space in it
+	}
+	branch, err := c.Branch(ctx, path, project.DefaultBranch)
+	if err != nil {
+		return nil, err
+	}
+	ref := "refs/heads/" + project.DefaultBranch
+	if !branch.Protected {
+		ref += " (once it is protected in GitLab)"
+	}
+	return []string{ref}, nil
+}
+
 // Branch is a branch as GitLab has it now.
 type Branch struct {
 	Name      string // main
