@@ -170,11 +170,12 @@ func (c *jobCache) check(ctx context.Context, client *jenkins.Client, path strin
 		return s.problem, nil
 	}
 	job, err := client.Job(ctx, path)
-	if errors.Is(err, jenkins.ErrNotFound) {
-		problem, err = fmt.Sprintf("jenkins has no job %s, or the user may not see it: create it, or grant Job/Read", path), nil
-	} else if err != nil {
+	switch {
+	case errors.Is(err, jenkins.ErrNotFound):
+		problem = fmt.Sprintf("jenkins has no job %s, or the user may not see it: create it, or grant Job/Read", path)
+	case err != nil:
 		return "", err
-	} else {
+	default:
 		problem = JobProblem(job)
 	}
 	if c.seen == nil {

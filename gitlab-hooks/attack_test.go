@@ -29,7 +29,7 @@ func padded(size int) []byte {
 	noise := make([]byte, size)
 	_, _ = random.Read(noise) // never fails
 	head := bytes.TrimSuffix(goodBody(), []byte("}"))
-	body := append(head, `,"noise":"`...)
+	body := bytes.Join([][]byte{head, []byte(`,"noise":"`)}, nil)
 	body = append(body, base64.StdEncoding.EncodeToString(noise)[:size-len(body)-2]...)
 	return append(body, `"}`...)
 }

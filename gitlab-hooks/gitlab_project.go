@@ -180,7 +180,7 @@ func (c Client) Hooks(ctx context.Context, project string) ([]ProjectHook, error
 
 // maintainers says which role is missing for what only maintainers see.
 func maintainers(err error) error {
-	if failed, ok := errors.AsType[*Error](err); ok && failed.Reason == ErrForbidden {
+	if failed, ok := errors.AsType[*Error](err); ok && errors.Is(failed.Reason, ErrForbidden) {
 		failed.Hint = "give the token's owner the role Maintainer, if webhooks are to be looked at: gitlab shows them to no other"
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 // TestStandInPermissions: what a user lacks is known before a build needs it, and nothing is started or stopped to know.
 func TestStandInPermissions(t *testing.T) {
 	read := []jenkinstest.Grant{{Permission: jenkinstest.OverallRead}, {Permission: jenkinstest.ItemRead, Path: "aibuild"}}
-	builds := append(read[:2:2], jenkinstest.Grant{Permission: jenkinstest.ItemBuild, Path: "aibuild"})
+	builds := slices.Concat(read, []jenkinstest.Grant{{Permission: jenkinstest.ItemBuild, Path: "aibuild"}})
 	o := jenkinstest.Options{Users: []jenkinstest.User{
 		{Name: jenkinstest.DefaultUser, Token: jenkinstest.DefaultToken, Admin: true}, {Name: "builder", Token: "t0ken1", Grants: builds},
 	}}
