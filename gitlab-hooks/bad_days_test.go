@@ -229,3 +229,23 @@ func TestStandByDrainsItsSpool(t *testing.T) {
 		t.Error("it is not in the database")
 	}
 }
+
+// A GitLab that hangs is asked a few times, not once for each status: builds would
+// wait for that.
+func TestHangingGitLab(t *testing.T) {
+	t.Parallel()
+	f := newFactoryOn(t, "", newInbox(t))
+	f.d.GitLab.Timeout = 500 * time.Millisecond
+	f.openMany(t, "3000", 60)
+	f.in.query(t, "UPDATE aibuild.run SET status_due = 1")
+	f.Fail(gitlabtest.Fault{Path: "/api/v4/", Hang: true})
+	for range 2 {
+		if _, err := f.d.passStatuses(t.Context()); err != nil && !errors.Is(err, ErrUnavailable) {
+			t.Error(err)
+		}
+	}
+	due, err := f.in.StatusesDue(t.Context(), 100)
+	if err != nil || len(due) < 60-statusesAtOnce {
+		t.Errorf("%d of 60 statuses are still due, %v; want all but the first %d", len(due), err, statusesAtOnce)
+	}
+}

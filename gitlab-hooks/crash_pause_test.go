@@ -24,12 +24,14 @@ var pausePoints = []string{
 // another one has done the work.
 func (s *crashSite) pauseAt(t *testing.T, name, point string) {
 	v := s.victim(t, name, jobOf(dayPush), true)
+	v.spec.DSN += "?wait_timeout=5"
 	first := v.spec
 	first.Point, first.Signal, first.Looked = point, syscall.SIGSTOP, true
 	paused := v.start(first)
 	v.push(s.commit)
 	v.wait("the first daemon stands still", func() bool { return standsStill(paused.cmd.Process.Pid) })
 	v.spec.Owner = "second"
+	// It may stand still in a transaction: the server ends that after a while.
 	v.start(v.spec)
 	s.killLock(t, name)
 	v.idle()

@@ -440,7 +440,7 @@ func (v *victim) wait(what string, so func() bool) {
 	v.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); !so(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			v.t.Fatalf("not so after two minutes: %s; runs: %+v", what, v.runs())
+			v.t.Fatalf("not so after two minutes: %s; runs: %+v; the database: %v", what, v.runs(), v.in.busy(v.t))
 		}
 	}
 }
@@ -533,6 +533,30 @@ func (i *inbox) query(t *testing.T, stmt string) {
 	if err != nil {
 		t.Fatalf("%s: %v", stmt, err)
 	}
+}
+
+// busy is what the server's connections do: who waits for whom.
+func (i *inbox) busy(t *testing.T) (all []string) {
+	t.Helper()
+	db, err := sql.Open("mysql", i.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`SELECT CONCAT_WS(' ', p.id, p.db, p.command, p.time, p.state, p.info, t.trx_state, t.trx_query, t.trx_rows_locked)
+		FROM information_schema.processlist p LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, line)
+	}
+	return all
 }
 
 // another gives a store on a database of its own.

@@ -60,12 +60,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.db.SetMaxOpenConns(16)
 	s.db.SetMaxIdleConns(8)
 	s.db.SetConnMaxLifetime(3 * time.Minute)
+	s.db.SetConnMaxIdleTime(30 * time.Second)
 	s.locks = sql.OpenDB(connector)
 	s.locks.SetMaxIdleConns(-1)
 	s.inbox = sql.OpenDB(connector)
 	s.inbox.SetMaxOpenConns(4)
 	s.inbox.SetMaxIdleConns(4)
 	s.inbox.SetConnMaxLifetime(3 * time.Minute)
+	s.inbox.SetConnMaxIdleTime(30 * time.Second)
 	if err := s.db.PingContext(ctx); err != nil {
 		return nil, errors.Join(s.refused(s.fault(ctx, "open", err)), s.Close())
 	}
@@ -125,6 +127,11 @@ func parseDSN(dsn string) (*mysql.Config, error) {
 	cfg.Params["sql_mode"] = "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
 	if cfg.Params["innodb_lock_wait_timeout"] == "" {
 		cfg.Params["innodb_lock_wait_timeout"] = "10"
+	}
+	if cfg.Params["wait_timeout"] == "" {
+		// A process that was stopped in the middle of a transaction must not
+		// keep its rows locked for ever.
+		cfg.Params["wait_timeout"] = "60"
 	}
 	return cfg, nil
 }
