@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,9 +62,19 @@ func (s site) runInstaller(ctx context.Context, data string) error {
 	args = append(args, asRoot()...)
 	res, err := process.Cmd{Path: "mariadb-install-db", Args: args, Timeout: 5 * time.Minute, Log: s.log}.Run(ctx)
 	if err != nil && res != nil {
-		return fmt.Errorf("%w\n%s", needs(err), lastLines(res.Stdout, 8))
+		return fmt.Errorf("%w\n%s", needs(err), complaints(res.Stdout))
 	}
 	return needs(err)
+}
+
+// complaints are the lines of the installer that say what is wrong: it ends with
+// advice that is always the same.
+func complaints(out []byte) string {
+	lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(line string) bool { return !strings.Contains(line, "ERROR") })
+	if len(lines) == 0 {
+		return lastLines(out, 8)
+	}
+	return strings.Join(lines[:min(len(lines), 8)], "\n")
 }
 
 // installBase makes mariadb-install-db work where only Debian's
