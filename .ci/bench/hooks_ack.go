@@ -49,6 +49,7 @@ func hooksAckPart(ctx context.Context, b *bench) (lines []line, err error) {
 	rates := []line{{what: "acks", unit: "1/s"}, {what: "bare INSERTs", unit: "1/s"}, {what: "webhook", unit: "1/s"}, {what: "p99 of an ack", unit: "ms"},
 		{what: "CPU of the server alone per ack", unit: "us"}, {what: "CPU of database per INSERT", unit: "us"}, {what: "CPU of webhook and its programs per delivery", unit: "us"},
 		{what: "what else used the processors just before", unit: "cores"}}
+	kept := leftovers{site: s}
 	err = b.repeat(ctx, func(i int) error {
 		var ours, theirs, plain sent
 		calm, err := b.calm(ctx)
@@ -80,9 +81,50 @@ func hooksAckPart(ctx context.Context, b *bench) (lines []line, err error) {
 		} {
 			rates[i].samples = append(rates[i].samples, v)
 		}
-		return nil
+		return kept.look(ctx, ours.done)
 	})
-	return append([]line{insert, webhook, p99, cpu}, rates...), err
+	return append(append([]line{insert, webhook, p99, cpu}, kept.lines()...), rates...), err
+}
+
+// leftovers is what a daemon still has after many deliveries, beside what it had after the first thousands.
+type leftovers struct {
+	site       *hookSite
+	deliveries int // between the two
+	goroutines []float64
+	files      []float64
+}
+
+func (k *leftovers) look(ctx context.Context, deliveries int) error {
+	select { // closed connections are let go of meanwhile
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(2 * time.Second):
+	}
+	goroutines, err := k.site.metric("go_goroutines")
+	if err != nil {
+		return err
+	}
+	files, err := k.site.metric("process_open_fds")
+	if err != nil {
+		return err
+	}
+	if len(k.files) > 0 {
+		k.deliveries += deliveries
+	}
+	k.goroutines, k.files = append(k.goroutines, goroutines), append(k.files, files)
+	return nil
+}
+
+func (k *leftovers) lines() []line {
+	n := len(k.files)
+	if n < 2 {
+		return nil
+	}
+	what := fmt.Sprintf(" after %d deliveries more", k.deliveries)
+	return []line{
+		{what: "goroutines" + what, against: "those before", unit: "x", samples: []float64{k.goroutines[n-1] / k.goroutines[0]}, bound: 1.2, exact: true},
+		{what: "open files" + what, against: "those before", unit: "x", samples: []float64{k.files[n-1] / k.files[0]}, bound: 1.2, exact: true},
+	}
 }
 
 // acks sends pushes to the daemon, whose processor time is the first.
