@@ -1,5 +1,5 @@
-// Command testsum reads `go test -json` from its standard input and prints what
-// a person wants to see: failures in full, a table of packages with their
+// Command testsum reads `go test -json` from the files that it is given, all at
+// the same time, and prints what a person wants to see: failures in full, a table of packages with their
 // seconds, and one last line `N passed, N failed, N skipped`. A test that was
 // skipped fails the whole, as does a package that did not build.
 package main
@@ -7,11 +7,13 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -42,18 +44,40 @@ type summary struct {
 
 func main() {
 	s := &summary{out: os.Stdout, packages: map[string]*pkg{}, output: map[string][]string{}}
-	in := bufio.NewScanner(os.Stdin)
-	in.Buffer(nil, 64<<20)
-	for in.Scan() {
-		s.line(in.Bytes())
-	}
-	if err := in.Err(); err != nil {
+	if err := s.read(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "testsum:", err)
 		os.Exit(2)
 	}
 	if !s.close() {
 		os.Exit(1)
 	}
+}
+
+// read takes the files' lines as they come.
+func (s *summary) read(files []string) error {
+	var mu sync.Mutex
+	errs := make([]error, len(files))
+	var group sync.WaitGroup
+	for i, name := range files {
+		group.Go(func() {
+			file, err := os.Open(name)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer file.Close()
+			in := bufio.NewScanner(file)
+			in.Buffer(nil, 64<<20)
+			for in.Scan() {
+				mu.Lock()
+				s.line(in.Bytes())
+				mu.Unlock()
+			}
+			errs[i] = in.Err()
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 func (s *summary) line(b []byte) {
