@@ -128,8 +128,9 @@ func (s *Server) detail(run lineage.Run, status int) (*runOutput, error) {
 	}
 	out := &runOutput{Status: status, Body: RunDetail{Run: run}}
 	p, err := s.caps(run.Project)
-	if _, refused := errors.AsType[*definition.Refused](err); refused {
-		return out, nil // what there was stays readable
+	_, refused := errors.AsType[*definition.Refused](err)
+	if _, away := errors.AsType[*lineage.Unavailable](err); refused || away {
+		return out, nil // what there was stays readable; who has to know the caps asks for them
 	}
 	if err != nil {
 		return nil, err

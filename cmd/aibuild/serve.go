@@ -247,6 +247,8 @@ func (s *service) reload() {
 		if slices.Contains(restart, "tls") {
 			c.TLS = was.config.TLS // the door stays what it is
 		}
+		// The webhooks' door knows one instance: mirrors and clients must not ask another, with the token of this one.
+		c.GitLab.URL = s.started.GitLab.URL
 		err = s.configure(c)
 	}
 	if err != nil {
@@ -285,7 +287,7 @@ func (s *service) parts() map[string]string {
 	}
 	maps.Copy(parts, s.neighbours.all())
 	if stats.Active && len(stats.Paused) > 0 {
-		parts["paused rebuilds"] = strings.Join(stats.Paused, ", ")
+		parts["paused rebuilds"] = fmt.Sprintf("%d images: see aibuild runs list --state rejected", len(stats.Paused)) // their names are not everybody's
 	}
 	return parts
 }
