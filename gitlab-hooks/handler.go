@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +37,7 @@ type Handler struct {
 	Spool     *Spool                    // nil: a database that is away means 503
 	Secrets   func() []Secret           // asked at each delivery; none means that all are refused
 	Known     func(project string) bool // nil: every project
-	GitLabURL string                    // the instance; deliveries of another one are ignored
+	GitLabURL string                    // the instance that all deliveries are of, whichever they name
 	Log       hclog.Logger
 	Now       func() time.Time
 	Woken     func() // something was stored
@@ -47,6 +46,7 @@ type Handler struct {
 	room   room
 	writer *batcher
 	stats  handlerStats
+	notes  handlerLog
 }
 
 const (
@@ -83,6 +83,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := h.answer(w, r)
 	milestone("before answer")
 	h.stats.count(answer, time.Since(began))
+	if answer.Status != "accepted" && answer.class != "unstored" { // which is logged each time, with its cause
+		h.turnedAway(r, answer)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	switch answer.Code {
@@ -144,6 +147,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request) reply {
 	case h.Known != nil && !h.Known(event.Project):
 		return reply{Code: http.StatusOK, class: otherProject, Status: "ignored", Reason: "the project is not configured here (gitlab.projects)"}
 	}
+	h.elsewhere(r)
 	return h.store(r.Context(), event)
 }
 
@@ -192,10 +196,6 @@ func readBody(r io.Reader, said int64) ([]byte, error) {
 
 // event reads what has to be known of a delivery.
 func (h *Handler) event(r *http.Request, body []byte) (lineage.HookEvent, error) {
-	instance, err := h.instance(r)
-	if err != nil {
-		return lineage.HookEvent{}, err
-	}
 	routed, err := decode(body)
 	if err != nil {
 		return lineage.HookEvent{}, err
@@ -205,7 +205,7 @@ func (h *Handler) event(r *http.Request, body []byte) (lineage.HookEvent, error)
 		return lineage.HookEvent{}, err
 	}
 	e := lineage.HookEvent{
-		Instance: instance, Event: kind, Project: routed.project, Ref: routed.ref,
+		Instance: strings.TrimRight(h.GitLabURL, "/"), Event: kind, Project: routed.project, Ref: routed.ref,
 		Before: routed.before, After: routed.after, Actor: routed.actor, Payload: body, State: lineage.EventPending,
 	}
 	e.Key = h.key(r, e)
@@ -213,22 +213,6 @@ func (h *Handler) event(r *http.Request, body []byte) (lineage.HookEvent, error)
 		return e, template("usable fields")
 	}
 	return e, nil
-}
-
-// instance is where the delivery says that it comes from, which has to be the
-// GitLab that is configured.
-func (h *Handler) instance(r *http.Request) (string, error) {
-	ours := strings.TrimRight(h.GitLabURL, "/")
-	said := strings.TrimRight(r.Header.Get("X-Gitlab-Instance"), "/")
-	if said == "" || ours == "" {
-		return ours, nil
-	}
-	a, errA := url.Parse(said)
-	b, errB := url.Parse(ours)
-	if errA != nil || errB != nil || !strings.EqualFold(a.Host, b.Host) {
-		return "", &ignored{otherInstance, "the delivery is of another gitlab than the one configured here (gitlab.url)"}
-	}
-	return ours, nil
 }
 
 // key is the same for every delivery of one event. Of the two headers, which are

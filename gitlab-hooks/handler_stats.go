@@ -7,7 +7,7 @@ import (
 )
 
 // HandlerStats counts deliveries by what became of them: accepted, duplicate,
-// spooled; ignored: event, template, instance, project; refused: secret,
+// spooled; ignored: event, template, project; refused: secret,
 // malformed, large, cut, method, unstored, gone.
 type HandlerStats struct {
 	Answers map[string]int64

@@ -215,7 +215,7 @@ func TestDeliveries(t *testing.T) {
 		{"custom template", []byte(`{"text":"hello"}`), nil, 200, "custom template"},
 		{"null", []byte(`null`), nil, 200, "custom template"},
 		{"other project", pushBody("other/images", "refs/heads/main", commitA, commitB, 1), nil, 200, "not configured"},
-		{"other gitlab", goodBody(), []string{"X-Gitlab-Instance", "https://evil.example"}, 200, "another gitlab"},
+		{"other gitlab", goodBody(), []string{"X-Gitlab-Instance", "https://evil.example", "Idempotency-Key", "evil"}, 202, "accepted"},
 		{"ref with a path", pushBody("cloud/images", "refs/heads/../../etc", commitA, commitB, 1), nil, 200, "no ref"},
 		{"no json", []byte("hello"), nil, 400, "not the JSON"},
 		{"cut", goodBody()[:100], nil, 400, "not the JSON"},
@@ -237,8 +237,8 @@ func TestDeliveries(t *testing.T) {
 	if r, err := http.Get(server.URL + "/hooks/gitlab"); err != nil || r.StatusCode != 405 || r.Body.Close() != nil {
 		t.Errorf("GET: %v, %v", r, err)
 	}
-	if n := len(in.all(t)); n != 6 {
-		t.Errorf("%d events are stored, want 6", n)
+	if n := len(in.all(t)); n != 7 {
+		t.Errorf("%d events are stored, want 7", n)
 	}
 }
 

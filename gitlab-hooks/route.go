@@ -150,7 +150,6 @@ func (i *ignored) Error() string { return i.reason }
 const (
 	otherEvent    = "event"
 	otherTemplate = "template"
-	otherInstance = "instance"
 	otherProject  = "project"
 )
 
