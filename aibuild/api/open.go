@@ -116,13 +116,17 @@ func (s *Server) plan(ctx context.Context, who lineage.Token, n NewRun) (lineage
 	if err := s.owned(ctx, who, &run); err != nil {
 		return run, err
 	}
-	if err := s.likeLast(ctx, &run); err != nil {
+	if err := likeLast(ctx, s.config.Store, &run); err != nil {
 		return run, err
 	}
 	if err := s.atCommit(ctx, &run); err != nil {
 		return run, err
 	}
-	if err := s.mayStart(run); err != nil {
+	p, err := s.caps(run.Project)
+	if err != nil {
+		return run, err
+	}
+	if err := mayStart(p, run); err != nil {
 		return run, err
 	}
 	return run, s.onImage(ctx, &run, n.ImageUUID)
@@ -161,11 +165,11 @@ const lastRuns = 200
 
 // likeLast takes ref and folder from the last run of the image in its project
 // that says them.
-func (s *Server) likeLast(ctx context.Context, run *lineage.Run) error {
+func likeLast(ctx context.Context, store *lineage.Store, run *lineage.Run) error {
 	if run.Ref != "" && run.Folder != "" {
 		return nil
 	}
-	runs, _, err := s.config.Store.Runs(ctx, lineage.RunFilter{Image: run.Image, Limit: lastRuns})
+	runs, _, err := store.Runs(ctx, lineage.RunFilter{Image: run.Image, Limit: lastRuns})
 	if err != nil {
 		return err
 	}
@@ -212,11 +216,7 @@ func (s *Server) atCommit(ctx context.Context, run *lineage.Run) error {
 }
 
 // mayStart asks the caps.
-func (s *Server) mayStart(run lineage.Run) error {
-	p, err := s.caps(run.Project)
-	if err != nil {
-		return err
-	}
+func mayStart(p definition.Policy, run lineage.Run) error {
 	d := definition.Definition{Name: run.Image}
 	if run.From == stagePublish || run.From == stageRelease {
 		return p.Check(&d, run.Ref)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
@@ -135,6 +136,23 @@ func TestRetryARun(t *testing.T) {
 	branch := ended("test", image, func(r *lineage.Run) { r.Ref = "refs/heads/feature" })
 	if got := retry(branch.ID, RetryOptions{From: "release"}); got.code(t) != CodeRefused {
 		t.Errorf("release from a branch: HTTP %d %s", got.status, got.body)
+	}
+	if run := into[RunDetail](t, retry(ended("publish", image, func(r *lineage.Run) { r.Ref = "refs/heads/feature" }).ID, nil)); run.From != "test" || run.ImageUUID != image {
+		t.Errorf("of a branch, whose runs stop before they publish = %+v", run.Run)
+	}
+	released := ended("release", image, nil)
+	next := into[RunDetail](t, retry(released.ID, nil))
+	if next.From != "release" || next.ImageUUID != image {
+		t.Errorf("after the release = %+v", next.Run)
+	}
+	l.end(next.ID, lineage.RunLost) // before Jenkins has begun it
+	if run := into[RunDetail](t, retry(next.ID, nil)); run.From != "release" || run.ImageUUID != image {
+		t.Errorf("after a retry that never began = %+v", run.Run)
+	}
+	if _, err := PlanRetry(t.Context(), l.store, func(string) (definition.Policy, error) { return definition.Policy{}, nil }, lineage.Run{
+		ID: newID(), Image: "tiny", Project: project, Commit: "c0ffee", State: lineage.RunFailure, ImageUUID: image,
+	}, RetryOptions{From: "deploy"}); !isA[*lineage.Invalid](err) {
+		t.Errorf("from no stage = %v", err)
 	}
 	running := l.run(nil)
 	if got := retry(running.ID, nil); got.code(t) != CodeConflict {

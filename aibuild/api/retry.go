@@ -1,11 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
@@ -35,20 +38,8 @@ func (s *Server) retryRun(ctx context.Context, in *retryInput) (*runOutput, erro
 	} else if made, err := s.retried(ctx, o.RunID, old); made != nil || err != nil {
 		return made, err
 	}
-	if !old.Final() {
-		return nil, &lineage.Conflict{ID: old.ID, Problem: "is " + old.State + "; cancel it first, or wait for its end"}
-	}
-	if old.Project == "" || old.Commit == "" {
-		return nil, &lineage.Conflict{ID: old.ID, Problem: "has no project or no commit that Jenkins could build; retry it where it was started"}
-	}
-	run := lineage.Run{ID: o.RunID, Image: old.Image, Project: old.Project, Ref: fullRef(old.Ref), Commit: old.Commit, Folder: old.Folder, RetryOf: old.ID, From: o.From, Reason: o.Reason, State: lineage.RunReceived}
-	if err := s.retryWhere(ctx, &run, old); err != nil {
-		return nil, err
-	}
-	if err := retryFrom(&run, old); err != nil {
-		return nil, err
-	}
-	if err := s.mayStart(run); err != nil {
+	run, err := PlanRetry(ctx, s.config.Store, s.caps, old, o)
+	if err != nil {
 		return nil, err
 	}
 	run, err = s.config.Store.OpenRun(ctx, run, bearer(ctx).Name, lineage.ChannelAPI, run.Reason)
@@ -75,14 +66,42 @@ func (s *Server) retried(ctx context.Context, id string, old lineage.Run) (*runO
 	return s.detail(run, http.StatusOK)
 }
 
+// PlanRetry says what the next attempt of a run that has ended is, for everybody
+// who opens one in the store: it starts with the stage that the run came to, on
+// the image that there is, unless o.From names another. policy gives what a
+// project may do.
+func PlanRetry(ctx context.Context, store *lineage.Store, policy func(project string) (definition.Policy, error), old lineage.Run, o RetryOptions) (lineage.Run, error) {
+	if !old.Final() {
+		return lineage.Run{}, &lineage.Conflict{ID: old.ID, Problem: "is " + old.State + "; cancel it first, or wait for its end"}
+	}
+	if old.Project == "" || old.Commit == "" {
+		return lineage.Run{}, &lineage.Conflict{ID: old.ID, Problem: "has no project or no commit that Jenkins could build; retry it where it was started"}
+	}
+	run := lineage.Run{
+		ID: cmp.Or(o.RunID, newID()), Image: old.Image, Project: old.Project, Ref: fullRef(old.Ref), Commit: old.Commit, Folder: old.Folder,
+		RetryOf: old.ID, From: o.From, Reason: o.Reason, State: lineage.RunReceived,
+	}
+	if err := retryWhere(ctx, store, &run, old); err != nil {
+		return lineage.Run{}, err
+	}
+	p, err := policy(run.Project)
+	if err != nil {
+		return lineage.Run{}, err
+	}
+	if err := retryFrom(&run, old, p.MayRelease(run.Ref)); err != nil {
+		return lineage.Run{}, err
+	}
+	return run, mayStart(p, run)
+}
+
 // retryWhere finds the folder of the definition for what was not opened by a
 // push.
-func (s *Server) retryWhere(ctx context.Context, run *lineage.Run, old lineage.Run) error {
+func retryWhere(ctx context.Context, store *lineage.Store, run *lineage.Run, old lineage.Run) error {
 	if inRepository(old) {
 		return nil
 	}
 	run.Folder = ""
-	err := s.likeLast(ctx, run)
+	err := likeLast(ctx, store, run)
 	if _, unknown := errors.AsType[*lineage.Invalid](err); unknown {
 		return &lineage.Conflict{ID: old.ID, Problem: "was opened where it was built, and no push says where its definition is; build it again there"}
 	}
@@ -90,19 +109,25 @@ func (s *Server) retryWhere(ctx context.Context, run *lineage.Run, old lineage.R
 }
 
 // retryFrom chooses the first stage: nothing that succeeded is repeated unless
-// it is asked for.
-func retryFrom(run *lineage.Run, old lineage.Run) error {
+// it is asked for. Of a ref that may not release the last stage is the test.
+func retryFrom(run *lineage.Run, old lineage.Run, mayRelease bool) error {
 	later := []string{stageTest, stagePublish, stageRelease}
 	if run.From == "" {
 		run.From = stageBuild
-		if old.ImageUUID != "" && slices.Contains(later, old.Stage) {
-			run.From = old.Stage
+		// A run that ended before its build began came to no stage.
+		if reached := cmp.Or(old.Stage, old.From); old.ImageUUID != "" && slices.Contains(later, reached) {
+			run.From = reached
+			if !mayRelease {
+				run.From = stageTest
+			}
 		}
 	}
-	if run.From == stageBuild {
+	switch {
+	case run.From == stageBuild:
 		return nil
-	}
-	if old.ImageUUID == "" {
+	case !slices.Contains(later, run.From):
+		return &lineage.Invalid{Field: "from", Problem: fmt.Sprintf("%q is no stage; stages are build, test, publish and release", run.From)}
+	case old.ImageUUID == "":
 		return &lineage.Conflict{ID: old.ID, Problem: "made no image; retry it from the build"}
 	}
 	run.ImageUUID = old.ImageUUID

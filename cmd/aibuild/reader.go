@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/guestos/aibuild/aibuild/api"
+	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
@@ -89,7 +90,7 @@ func (w *world) steering(c *cli.Context) (steering, error) {
 		return serverRuns{client}, nil
 	}
 	store, err := w.store(c.Context, w.logger(c))
-	return storeRuns{store}, err
+	return storeRuns{store, w.config.policy}, err
 }
 
 func (s serverRuns) start(ctx context.Context, image, ref, reason string) (string, error) {
@@ -112,7 +113,10 @@ func (s serverRuns) retry(ctx context.Context, id, from, reason string) (string,
 }
 
 // storeRuns are the runs of a database, which the daemon acts upon.
-type storeRuns struct{ store *lineage.Store }
+type storeRuns struct {
+	store  *lineage.Store
+	policy func(project string) (definition.Policy, error)
+}
 
 func (s storeRuns) start(ctx context.Context, image, ref, reason string) (string, error) {
 	runs, _, err := s.store.Runs(ctx, lineage.RunFilter{Image: image, Limit: 100})
@@ -158,17 +162,15 @@ func (s storeRuns) cancel(ctx context.Context, id, reason string) error {
 }
 
 func (s storeRuns) retry(ctx context.Context, id, from, reason string) (string, error) {
-	run, err := s.store.Run(ctx, id)
+	old, err := s.store.Run(ctx, id)
 	if err != nil {
 		return "", err
 	}
-	if !run.Final() {
-		return "", &lineage.Conflict{ID: run.ID, Problem: "has not ended: it is " + run.State}
+	run, err := api.PlanRetry(ctx, s.store, s.policy, old, api.RetryOptions{From: from, Reason: reason})
+	if err != nil {
+		return "", err
 	}
-	if from == "" {
-		from = run.From
-	}
-	return s.open(ctx, lineage.Run{RetryOf: run.ID, From: from, State: lineage.RunReceived}, reason)
+	return s.open(ctx, run, reason)
 }
 
 func (s storeRuns) open(ctx context.Context, run lineage.Run, reason string) (string, error) {

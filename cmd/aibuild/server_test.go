@@ -232,6 +232,63 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 	}
 }
 
+// A retry begins where the run failed, on its image, by the server and by the
+// database: a failed step never costs the steps before it.
+func TestRetryBeginsWhereItFailed(t *testing.T) {
+	direct := map[string]string{"AIBUILD_DATA": t.TempDir(), "AIBUILD_DSN": "private"}
+	p := newPost(t, direct, nil)
+	image, older := v7(), v7()
+	failed, byHand, nobodys := p.pushed("web"), v7(), v7()
+	p.stored(story(older, "web", "", time.Now().Add(-time.Hour)), story(image, "web", "", time.Now()))
+	if err := p.store.Record(t.Context(), lineage.Record{ID: v7(), At: time.Now(), Actor: "daemon", Channel: lineage.ChannelDaemon, RunID: failed, Verb: lineage.VerbEnded,
+		Run: &lineage.Run{ID: failed, ImageUUID: older, Stage: "release", State: lineage.RunFailure}}); err != nil {
+		t.Fatal(err)
+	}
+	for id, project := range map[string]string{byHand: storyProject, nobodys: ""} {
+		run := lineage.Run{ID: id, Image: "web", Project: project, Ref: "main", Commit: "c0ffee", Folder: "web", State: lineage.RunFailure}
+		if project == "" {
+			run.Image = "mine"
+		}
+		p.stored(lineage.Record{At: time.Now(), RunID: id, Verb: lineage.VerbOpened, Run: &run})
+	}
+	for by, env := range map[string]map[string]string{"database": direct, "server": p.env(api.RoleOperator)} {
+		retry := func(code int, words ...string) lineage.Run {
+			t.Helper()
+			r := call(t, env, append([]string{"runs", "retry"}, words...)...)
+			if r.code != code {
+				t.Errorf("by the %s, runs retry %v = %d %s", by, words, r.code, r.err)
+			}
+			if r.code != 0 {
+				return lineage.Run{}
+			}
+			run, err := p.store.Run(t.Context(), strings.TrimSpace(r.out))
+			if err != nil {
+				t.Error(err)
+			}
+			return run
+		}
+		if run := retry(0, failed); run.From != "release" || run.ImageUUID != older || run.RetryOf != failed || run.State != lineage.RunReceived {
+			t.Errorf("by the %s, of a run that failed in its release: %+v", by, run)
+		}
+		if run := retry(0, failed, "--from", "build"); run.From != "build" || run.ImageUUID == older {
+			t.Errorf("by the %s, from the build: %+v", by, run)
+		}
+		if run := retry(0, byHand); run.Folder != "images/web" || run.Ref != "refs/heads/main" || run.From != "build" {
+			t.Errorf("by the %s, of a run on somebody's machine: %+v", by, run)
+		}
+		retry(5, nobodys)
+		retry(5, byHand, "--from", "test") // made no image
+		retry(2, failed, "--from", "deploy")
+	}
+	barred := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(barred, []byte("gitlab:\n  projects:\n    - path: "+storyProject+"\n      release:\n        refs: [stable]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := call(t, direct, "--config", barred, "runs", "retry", failed, "--from", "release"); r.code != 5 || !strings.Contains(r.err, "stable") {
+		t.Errorf("a release that the configuration does not allow = %d %s", r.code, r.err)
+	}
+}
+
 // stripFirst drops the line that says which database is used.
 func stripFirst(text string) string {
 	_, rest, _ := strings.Cut(text, "\n")
