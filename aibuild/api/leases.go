@@ -48,6 +48,7 @@ type lease struct {
 	pid      int
 	since    time.Time
 	fence    int64
+	holding  context.Context // ends when the store knows that it has lost the lock
 	unlock   func() error
 	expires  time.Time // by the monotonic clock
 	timer    *time.Timer
@@ -104,6 +105,9 @@ func (l *leases) look(want lease) (mine, holder *lease, err error) {
 		if have.name != want.name || have.token != want.token {
 			return nil, nil, &lineage.Conflict{ID: want.id, Problem: "is the id of another lock"}
 		}
+		if have.lost() {
+			return nil, nil, errGone
+		}
 		l.extend(have)
 		return have, nil, nil
 	}
@@ -143,13 +147,20 @@ func (h *lease) locked() error {
 	return &lineage.Locked{Name: h.name, Host: h.host, PID: h.pid, Since: h.since}
 }
 
+// lost says whether the store has lost the lock of a lease that nobody has
+// given back: its server was restarted, and somebody else had the lock since.
+func (h *lease) lost() bool {
+	_, lost := errors.AsType[*lineage.LockLost](context.Cause(h.holding))
+	return lost
+}
+
 // try asks the store for the lock.
 func (l *leases) try(ctx context.Context, want lease) (*lease, error) {
 	if err := l.reserve(want); err != nil {
 		return nil, err
 	}
 	defer l.wg.Done()
-	unlock, err := l.store.Lock(ctx, want.name, 0)
+	holding, unlock, err := l.hold(ctx, want.name)
 	l.mu.Lock()
 	if l.taking[want.token]--; l.taking[want.token] == 0 {
 		delete(l.taking, want.token)
@@ -164,12 +175,21 @@ func (l *leases) try(ctx context.Context, want lease) (*lease, error) {
 		return nil, err
 	}
 	got := want
-	got.unlock, got.since, got.gone = unlock, time.Now().UTC(), make(chan struct{})
+	got.holding, got.unlock, got.since, got.gone = holding, unlock, time.Now().UTC(), make(chan struct{})
 	got.fence = l.nextFence(got.name, got.since)
 	got.timer = time.AfterFunc(l.ttl, func() { l.expire(&got) })
 	l.extend(&got)
 	l.byID[got.id], l.byName[got.name] = &got, &got
 	return &got, nil
+}
+
+// hold takes the store's lock. The request may end the attempt; the lock
+// outlives it.
+func (l *leases) hold(ctx context.Context, name string) (context.Context, func() error, error) {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop() // too late: ctx is done, and try gives the lock back
+	return l.store.Hold(lasting, name, 0)
 }
 
 func (l *leases) reserve(want lease) error {
@@ -225,11 +245,13 @@ func (l *leases) nextFence(name string, now time.Time) int64 {
 }
 
 // overtaken says whether somebody else has had the lock since it was granted
-// under this fence. A server that was restarted knows only of those after that.
+// under this fence, from here or, as the store knows, from elsewhere. A server
+// that was restarted knows only of those after that.
 func (l *leases) overtaken(name string, fence int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.fences[name] > fence
+	h := l.byName[name]
+	return l.fences[name] > fence || h != nil && h.fence == fence && h.lost()
 }
 
 // extend: the caller has mu.
@@ -243,15 +265,22 @@ func (l *leases) renew(id string, token int64) (*lease, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.byID[id]
-	if h == nil || h.token != token || l.closed {
-		return nil, errGone
+	if h == nil || h.token != token || l.closed || h.lost() {
+		return nil, errGone // one that is lost runs out, or is given back
 	}
 	l.extend(h)
 	return h, nil
 }
 
-// errGone: the lease has ended, or the server was started since.
-var errGone = &Problem{Code: CodeLockLost, Detail: "there is no such lock any more: it was not renewed in time, or the server was restarted", Problem: "it was not renewed in time, or the server was restarted"}
+// errGone: the lease has ended, the store has lost the lock, or the server was
+// started since.
+var errGone = &Problem{
+	Code:    CodeLockLost,
+	Detail:  "there is no such lock any more: " + whyGone,
+	Problem: whyGone,
+}
+
+const whyGone = "it was not renewed in time, the server was restarted, or the database was and somebody else had the lock since"
 
 // release gives a lock back. It is lost when the store could not keep it.
 func (l *leases) release(id string, token int64) error {
@@ -279,6 +308,9 @@ func (l *leases) drop(h *lease) error {
 	err := h.unlock()
 	l.mu.Lock()
 	delete(l.byName, h.name)
+	if _, lost := errors.AsType[*lineage.LockLost](err); lost && l.fences[h.name] == h.fence {
+		l.fences[h.name]++ // overtaken, by somebody whose fence is not known here
+	}
 	l.mu.Unlock()
 	close(h.gone)
 	return err

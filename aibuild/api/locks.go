@@ -44,10 +44,10 @@ type leasePath struct {
 
 func (s *Server) registerLocks() {
 	handle(s, operation{
-		method: http.MethodPost, path: "/api/v1/locks", id: "lock", need: mayLock, body: true, status: http.StatusCreated, problems: []int{409, 423},
+		method: http.MethodPost, path: "/api/v1/locks", id: "lock", need: mayLock, body: true, status: http.StatusCreated, problems: []int{409, 410, 423},
 		summary: "take the lock on an image name",
 		text: "The server holds the same lock that commands with a database of their own take, as long as it is renewed. " +
-			"One that is not renewed in its time is given back: a client that dies keeps nobody waiting for longer. After a restart of the server its locks are gone, and renewing them is `lock_lost`. " +
+			"One that is not renewed in its time is given back: a client that dies keeps nobody waiting for longer. After a restart of the server its locks are gone, and renewing them is `lock_lost`, as it is when the database lost the lock and somebody else had it since. " +
 			"A token of some projects locks names and images of theirs, and names that nobody has yet.",
 	}, s.lock)
 	handle(s, operation{

@@ -219,6 +219,50 @@ func TestLockLostInTheDatabase(t *testing.T) {
 	}
 }
 
+// Who only renews is told too, as soon as the store knows, and records nothing
+// of what was done since, also when the lease is over.
+func TestRenewingALostLock(t *testing.T) {
+	l := newLab(t, nil)
+	token, image := l.token(RoleAdmin), newID()
+	l.stored(builtRecord(image, "tiny", project))
+	want := lockRequest{ID: uuid.NewString(), Name: "tiny"}
+	got := into[lockLease](t, l.send("POST", "/api/v1/locks", token, want))
+	batch := func() recordBatch {
+		return recordBatch{Locks: []batchLock{{Name: got.Name, Fence: got.Fence}}, Records: []lineage.Record{testedRecord(image, lineage.Passed)}}
+	}
+	if r := l.send("POST", "/api/v1/records", token, batch()); r.status != http.StatusOK {
+		t.Errorf("under the lock: HTTP %d %s", r.status, r.body)
+	}
+	kill(t, l.dsn[strings.LastIndex(l.dsn, "/")+1:])
+	thief, err := openStore(t, l.dsn).Lock(t.Context(), "tiny", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // the store looks every 10 s
+		r := l.send("POST", "/api/v1/locks/"+got.ID+"/renew", token, nil)
+		if r.code(t) == CodeLockLost {
+			break
+		}
+		if r.status >= 300 || time.Now().After(deadline) {
+			t.Fatalf("renewed: HTTP %d %s", r.status, r.body)
+		}
+	}
+	if r := l.send("POST", "/api/v1/locks", token, want); r.code(t) != CodeLockLost {
+		t.Errorf("asked for again under its id: HTTP %d %s", r.status, r.body)
+	}
+	for _, when := range []string{"before", "after"} {
+		if r := l.send("POST", "/api/v1/records", token, batch()); r.code(t) != CodeConflict || !strings.Contains(string(r.body), "locked by somebody else") {
+			t.Errorf("%s it was given back: HTTP %d %s", when, r.status, r.body)
+		}
+		if r := l.send("DELETE", "/api/v1/locks/"+got.ID, token, nil); r.code(t) != CodeLockLost {
+			t.Errorf("given back: HTTP %d %s", r.status, r.body)
+		}
+	}
+	if err := thief(); err != nil {
+		t.Error(err)
+	}
+}
+
 // kill ends every connection to a database.
 func kill(t testing.TB, name string) {
 	t.Helper()
