@@ -26,7 +26,10 @@ type RunOptions struct {
 	// From begins at a later stage, with the newest good image that was built from
 	// the same build settings; where there is none, it is built. Tests and release
 	// are those of the definition in Build.Dir. Empty: build.
-	From     string
+	From string
+	// Image is the uuid of the image that a later stage works on, whichever is the
+	// newest: another one is never taken for it, nor is it built again.
+	Image    string
 	Clusters []string // empty: those of the definition
 }
 
@@ -221,14 +224,11 @@ func (p *Pipeline) resume(ctx context.Context, o RunOptions) (*Image, error) {
 	if err != nil {
 		return nil, fail(o.From, err, "aibuild validate "+o.Build.Dir)
 	}
-	img, err := p.Find(ctx, def.Name)
-	if isMissing(err) {
-		return nil, nil
-	}
+	img, err := p.resumable(ctx, def, o)
 	if err != nil {
-		return nil, fail(o.From, err, "")
+		return nil, fail(o.From, err, "aibuild image history "+def.Name)
 	}
-	if img.Artifact().BuildDigest != def.Digests.Build || img.Revoked() || o.From != StageTest && img.passed("") != nil {
+	if img == nil {
 		return nil, nil
 	}
 	policy, err := p.policy(p.project(def))
@@ -246,6 +246,27 @@ func (p *Pipeline) resume(ctx context.Context, o RunOptions) (*Image, error) {
 	o.Test.Dir = o.Build.Dir
 	stage, err := p.proceed(ctx, r, img, o.From, o)
 	return img, r.end(ctx, img, stage, err)
+}
+
+// resumable is the image that a run works on which begins after the build: the
+// one that is asked for, else the newest, if it was built from these settings
+// and is good; nil if it is not.
+func (p *Pipeline) resumable(ctx context.Context, def *checkout, o RunOptions) (*Image, error) {
+	if o.Image != "" {
+		img, err := p.Find(ctx, o.Image)
+		if err == nil && img.Name != def.Name {
+			err = &lineage.Invalid{Field: "image_uuid", Problem: o.Image + " is an image of " + img.Name + ", and the definition is that of " + def.Name}
+		}
+		return img, err
+	}
+	img, err := p.Find(ctx, def.Name)
+	if isMissing(err) {
+		return nil, nil
+	}
+	if err != nil || img.Artifact().BuildDigest != def.Digests.Build || img.Revoked() || o.From != StageTest && img.passed("") != nil {
+		return nil, err
+	}
+	return img, nil
 }
 
 func noStage(name string) error {

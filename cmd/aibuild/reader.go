@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/guestos/aibuild/aibuild"
 	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/definition"
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -72,6 +73,26 @@ func (s serverRuns) Runs(ctx context.Context, f lineage.RunFilter) ([]lineage.Ru
 
 func (s serverRuns) Events(ctx context.Context, f lineage.EventFilter) ([]lineage.Event, string, error) {
 	return s.client.Events(ctx, f)
+}
+
+// imageOfRun is the image that a run works on which begins after the build, such
+// as the retry of one that built it; empty where the record names none.
+func (w *world) imageOfRun(c *cli.Context, id, from string) (string, error) {
+	if id == "" || from == "" || from == aibuild.StageBuild {
+		return "", nil
+	}
+	records, err := w.reading(c)
+	if err != nil {
+		return "", fmt.Errorf("which image run %s works on: %w", id, err)
+	}
+	run, err := records.runs.Run(c.Context, id)
+	if errors.Is(err, lineage.ErrNotFound) || err == nil && run.ImageUUID == id { // it built one itself, before
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("which image run %s works on: %w", id, err)
+	}
+	return run.ImageUUID, nil
 }
 
 // steering starts and ends runs: in the database, or by the server.

@@ -252,7 +252,11 @@ func (w *world) run(c *cli.Context) error {
 			return err
 		}
 	}
-	img, err := p.Run(c.Context, aibuild.RunOptions{Build: w.buildOptions(c), From: w.given(c, "from", "AIBUILD_FROM"), Test: testOptions(c), Clusters: c.StringSlice("cluster")})
+	o := aibuild.RunOptions{Build: w.buildOptions(c), From: w.given(c, "from", "AIBUILD_FROM"), Test: testOptions(c), Clusters: c.StringSlice("cluster")}
+	if o.Image, err = w.imageOfRun(c, o.Build.RunID, o.From); err != nil {
+		return err
+	}
+	img, err := p.Run(c.Context, o)
 	return w.printUUID(img, err)
 }
 
