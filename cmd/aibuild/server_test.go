@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -237,6 +238,17 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 func TestRetryBeginsWhereItFailed(t *testing.T) {
 	direct := map[string]string{"AIBUILD_DATA": t.TempDir(), "AIBUILD_DSN": "private"}
 	p := newPost(t, direct, nil)
+	dir := filepath.Join(t.TempDir(), "web")
+	if err := os.CopyFS(dir, os.DirFS("../../examples/images/tiny-broken")); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "aibuild.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "aibuild.yaml"), []byte(strings.Replace(string(text), "name: tiny-broken", "name: web", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	image, older := v7(), v7()
 	failed, byHand, nobodys := p.pushed("web"), v7(), v7()
 	p.stored(story(older, "web", "", time.Now().Add(-time.Hour)), story(image, "web", "", time.Now()))
@@ -269,6 +281,8 @@ func TestRetryBeginsWhereItFailed(t *testing.T) {
 		}
 		if run := retry(0, failed); run.From != "release" || run.ImageUUID != older || run.RetryOf != failed || run.State != lineage.RunReceived {
 			t.Errorf("by the %s, of a run that failed in its release: %+v", by, run)
+		} else if r := call(t, jenkinsOf(env, run), "run", "--yes", dir); r.code != 4 || !strings.Contains(r.err, "web@1") {
+			t.Errorf("by the %s, the build of the retry = %d %s, want that it looks for web@1, which is nowhere", by, r.code, r.err)
 		}
 		if run := retry(0, failed, "--from", "build"); run.From != "build" || run.ImageUUID == older {
 			t.Errorf("by the %s, from the build: %+v", by, run)
@@ -287,6 +301,13 @@ func TestRetryBeginsWhereItFailed(t *testing.T) {
 	if r := call(t, direct, "--config", barred, "runs", "retry", failed, "--from", "release"); r.code != 5 || !strings.Contains(r.err, "stable") {
 		t.Errorf("a release that the configuration does not allow = %d %s", r.code, r.err)
 	}
+}
+
+// jenkinsOf is what the daemon gives to the build of a run.
+func jenkinsOf(env map[string]string, r lineage.Run) map[string]string {
+	job := maps.Clone(env)
+	job["AIBUILD_RUN_ID"], job["AIBUILD_FROM"], job["AIBUILD_REF"] = r.ID, r.From, r.Ref
+	return job
 }
 
 // stripFirst drops the line that says which database is used.
