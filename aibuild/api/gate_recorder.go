@@ -60,11 +60,7 @@ func fits(r *lineage.Record) bool {
 	case r.Released != nil:
 		return slices.Contains([]string{lineage.VerbReleased, lineage.VerbChecked, lineage.VerbPruned}, r.Verb)
 	}
-	return !slices.Contains([]string{
-		lineage.VerbOpened, lineage.VerbMoved, lineage.VerbEnded, lineage.VerbBuilt, lineage.VerbTested, lineage.VerbPublished,
-		lineage.VerbReleased, lineage.VerbRolled, lineage.VerbRevoked, lineage.VerbRestored, lineage.VerbHeld, lineage.VerbUnheld,
-		lineage.VerbPruned, lineage.VerbMovedTo, lineage.VerbAdopted,
-	}, r.Verb)
+	return r.Verb == verbNoted // every other one says that something was done
 }
 
 // mayWrite: of the token's projects, at work, and this build's.

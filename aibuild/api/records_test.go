@@ -130,6 +130,18 @@ func TestRecorderAbuse(t *testing.T) {
 		{name: "an event that says what was not done", send: func(id string) []lineage.Record {
 			return []lineage.Record{{ID: newID(), At: day, RunID: id, Verb: lineage.VerbRevoked}}
 		}, code: CodeInvalid, says: "verb"},
+		{name: "a cancellation that nobody asked for", send: func(id string) []lineage.Record {
+			return []lineage.Record{{ID: newID(), At: day, RunID: id, Verb: lineage.VerbCancel}}
+		}, code: CodeInvalid, says: "verb"},
+		{name: "a token that nobody made", send: func(id string) []lineage.Record {
+			return []lineage.Record{{ID: newID(), At: day, RunID: id, Verb: lineage.VerbToken}}
+		}, code: CodeInvalid, says: "verb"},
+		{name: "a token that nobody revoked", send: func(id string) []lineage.Record {
+			return []lineage.Record{{ID: newID(), At: day, RunID: id, Verb: lineage.VerbTokenRevoked}}
+		}, code: CodeInvalid, says: "verb"},
+		{name: "any word", send: func(id string) []lineage.Record {
+			return []lineage.Record{{ID: newID(), At: day, RunID: id, Verb: "promoted"}}
+		}, code: CodeInvalid, says: "verb"},
 		{name: "a record id of the server's own kind", send: func(id string) []lineage.Record {
 			r := movedRecord(id, lineage.RunBuilding)
 			r.ID = "74738ff5-5367-5958-9aee-98fffdcd1876"
