@@ -99,7 +99,7 @@ func (d *Dispatcher) decide(ctx context.Context, e lineage.HookEvent) (lineage.H
 		return lineage.Handled{Event: e.ID, Fence: e.Fence, State: lineage.EventHandled, MoveHead: head.Seq == 0,
 			PrevSeq: head.Seq, Reason: "was there before the project was watched: nothing is built"}, nil
 	}
-	if head.Seq > 0 && e.Before != head.SHA && e.Event != eventHead {
+	if head.Seq > 0 && e.Before != head.SHA {
 		if late, err := d.late(ctx, p, e, head); err != nil {
 			return lineage.Handled{}, err
 		} else if late != "" {
@@ -123,8 +123,10 @@ func (d *Dispatcher) decide(ctx context.Context, e lineage.HookEvent) (lineage.H
 }
 
 // late looks at an event that does not continue where the last one ended: an
-// event before it was lost, or it comes after its time. GitLab tells where the
-// ref is now; if that is elsewhere, the way there becomes an event of its own.
+// event before it was lost, or it comes after its time, as a head does that was
+// read before a push and stored after its hook. GitLab tells where the ref is
+// now; if that is elsewhere, the way there becomes an event of its own, which
+// continues where the head is.
 func (d *Dispatcher) late(ctx context.Context, p Watched, e lineage.HookEvent, head lineage.Head) (string, error) {
 	heads, err := p.Mirror.Heads(ctx)
 	if err != nil {
@@ -180,7 +182,7 @@ func (d *Dispatcher) runs(ctx context.Context, p Watched, c Change) ([]lineage.R
 		}
 		if why := p.refuses(img); why != "" {
 			r.State, r.Reason = lineage.RunRejected, cut(why, maxReason)
-		} else if err := d.sure(ctx, img, &r); err != nil {
+		} else if err := d.sure(ctx, c.Ref, img, &r); err != nil {
 			return nil, err
 		}
 		runs = append(runs, r)
@@ -202,8 +204,9 @@ func (p Watched) refuses(img ImageChange) string {
 }
 
 // sure lets a run begin late only where there is a good image to go on from that
-// was built from the same settings: an earlier push's build may have failed.
-func (d *Dispatcher) sure(ctx context.Context, img ImageChange, r *lineage.Run) error {
+// was built from the same ref and settings: an earlier push's build may have
+// failed, and what another branch has built may not be released.
+func (d *Dispatcher) sure(ctx context.Context, ref string, img ImageChange, r *lineage.Run) error {
 	if r.From == fromBuild {
 		return nil
 	}
@@ -216,6 +219,10 @@ func (d *Dispatcher) sure(ctx context.Context, img ImageChange, r *lineage.Run) 
 		return err
 	}
 	a, is := found[0].Artifact, img.Definition.Digests
+	if branch := strings.TrimPrefix(ref, "refs/heads/"); strings.TrimPrefix(a.Ref, "refs/heads/") != branch {
+		r.From, r.Reason = fromBuild, fmt.Sprintf("%s; %s was built from %s, not from %s", r.Reason, found[0].Ref(), orElse(a.Ref, "no branch"), branch)
+		return nil
+	}
 	was := is
 	was.Build, was.Test, was.Release = a.BuildDigest, a.TestDigest, a.ReleaseDigest
 	if from := FirstStage(was, is); from != "" && from != r.From {
