@@ -111,6 +111,9 @@ func (c Client) failure(op string, err error) error {
 		failed.Detail = transport.Err.Error() // without method and URL, which are said already
 	}
 	failed.Hint = "check the url, the name, the certificate and the network, then try again"
+	if hint := tlsHint(err); hint != "" {
+		failed.Hint = hint
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		failed.Hint = "it was cancelled"

@@ -37,12 +37,14 @@ type config struct {
 	} `yaml:"tls"`
 	GitLab struct {
 		URL         string    `yaml:"url"`
+		CAFile      string    `yaml:"ca_file"`
 		TokenFile   string    `yaml:"token_file"`
 		SecretFiles []string  `yaml:"secret_files"`
 		Projects    []project `yaml:"projects"`
 	} `yaml:"gitlab"`
 	Jenkins struct {
 		URL       string `yaml:"url"`
+		CAFile    string `yaml:"ca_file"`
 		User      string `yaml:"user"`
 		TokenFile string `yaml:"token_file"`
 		Job       string `yaml:"job"`

@@ -24,7 +24,12 @@ func (d *doctor) gitlab(ctx context.Context) {
 		d.fails("gitlab", err, "")
 		return
 	}
-	client := hooks.Client{URL: c.env("GITLAB_URL", c.GitLab.URL), Token: token}
+	transport, err := c.trustGitLab()
+	if err != nil {
+		d.fails("gitlab", err, "")
+		return
+	}
+	client := hooks.Client{URL: c.env("GITLAB_URL", c.GitLab.URL), Token: token, Transport: transport}
 	h, err := client.Check(ctx)
 	if err != nil {
 		d.gitlabFails(bad, "gitlab", err)
@@ -116,7 +121,7 @@ func (d *doctor) mirror(ctx context.Context, client hooks.Client, check, path st
 		d.fails(check, err, "set TMPDIR")
 		return
 	}
-	_, err = hooks.Mirror{Dir: dir, URL: client.URL, Project: path, Token: client.Token}.Heads(ctx)
+	_, err = hooks.Mirror{Dir: dir, URL: client.URL, Project: path, Token: client.Token, CAFile: d.w.config.GitLab.CAFile}.Heads(ctx)
 	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		d.gitlabFails(bad, check, err)
 	}

@@ -19,7 +19,12 @@ func (d *doctor) jenkins(ctx context.Context) {
 		d.fails("jenkins", err, "")
 		return
 	}
-	client := jenkins.Client{URL: c.env("JENKINS_URL", c.Jenkins.URL), User: c.env("JENKINS_USER", c.Jenkins.User), Token: token}
+	transport, err := c.trustJenkins()
+	if err != nil {
+		d.fails("jenkins", err, "")
+		return
+	}
+	client := jenkins.Client{URL: c.env("JENKINS_URL", c.Jenkins.URL), User: c.env("JENKINS_USER", c.Jenkins.User), Token: token, Transport: transport}
 	h, err := client.Check(ctx)
 	if err != nil {
 		d.jenkinsFails("jenkins", err)

@@ -49,8 +49,10 @@ func (s *service) configure(c config) error {
 			rules.Tags = hooks.ScopeChanged
 		}
 		next.watched = append(next.watched, hooks.Watched{
-			Mirror: hooks.Mirror{Dir: filepath.Join(s.data, "mirrors"), URL: url, Project: p.Path, Token: token, Log: s.log.Named("mirror")},
-			Rules:  rules, Tags: p.Tags, Job: p.Job, Policy: policy,
+			Mirror: hooks.Mirror{
+				Dir: filepath.Join(s.data, "mirrors"), URL: url, Project: p.Path, Token: token, CAFile: c.GitLab.CAFile, Log: s.log.Named("mirror"),
+			},
+			Rules: rules, Tags: p.Tags, Job: p.Job, Policy: policy,
 		})
 		for _, file := range p.SecretFiles {
 			next.secrets = append(next.secrets, hooks.Secret{Project: p.Path, Value: fileSecret(file)})
@@ -200,24 +202,29 @@ func (s *service) known(project string) bool {
 // jenkinsClient is nil where no Jenkins is configured.
 func (c config) jenkinsClient() (*jenkins.Client, error) {
 	url := c.env("JENKINS_URL", c.Jenkins.URL)
-	if url == "" {
-		return nil, nil
+	transport, err := c.trustJenkins()
+	if err != nil || url == "" {
+		return nil, err
 	}
 	token, err := c.secret("JENKINS_TOKEN", "", c.Jenkins.TokenFile)
 	if err != nil {
 		return nil, err
 	}
-	return &jenkins.Client{URL: url, User: c.env("JENKINS_USER", c.Jenkins.User), Token: token, Slots: make(chan struct{}, 4)}, nil
+	return &jenkins.Client{URL: url, User: c.env("JENKINS_USER", c.Jenkins.User), Token: token, Transport: transport, Slots: make(chan struct{}, 4)}, nil
 }
 
 // gitlabClient is nil where no GitLab, or no token for it, is configured.
 func (c config) gitlabClient() (*hooks.Client, error) {
 	url := c.env("GITLAB_URL", c.GitLab.URL)
+	transport, err := c.trustGitLab() // which the mirrors need without a token, too
+	if err != nil {
+		return nil, err
+	}
 	token, err := c.secret("GITLAB_TOKEN", "", c.GitLab.TokenFile)
 	if err != nil || url == "" || token == "" {
 		return nil, err
 	}
-	return &hooks.Client{URL: url, Token: token}, nil
+	return &hooks.Client{URL: url, Token: token, Transport: transport}, nil
 }
 
 // before is done at the begin of a pass, where nothing else uses the dispatcher:

@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -476,6 +477,32 @@ func testReload(t *testing.T, m *mariadb) {
 	s.signal(syscall.SIGHUP)
 	s.says("the configuration was read again", 2)
 	s.eventually("/readyz tells of Jenkins", func() bool { _, body := s.get("/readyz"); return strings.Contains(body, `"jenkins":"unavailable"`) })
+
+	// Another GitLab needs a restart: until then nobody asks it, and the door knows the old one.
+	var asked atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1); http.NotFound(w, r) }))
+	defer other.Close()
+	moved := strings.Replace(settings(second), nowhere, other.URL, 1)
+	moved = strings.Replace(moved, "  projects:", fmt.Sprintf("  token_file: %q\n  projects:", token), 1)
+	placed(t, config, moved)
+	tried := fmt.Sprintf("fetch %040d of ops/images at %s: ", 1, nowhere)
+	before := strings.Count(s.log.String(), tried)
+	s.signal(syscall.SIGHUP)
+	s.says("only after a restart: settings=gitlab.url", 1)
+	s.eventually("/readyz tells of GitLab, as it was", func() bool { _, body := s.get("/readyz"); return strings.Contains(body, `"gitlab":"unavailable"`) })
+	if code := s.hook(nowhere, "third-s3cret", 3); code != http.StatusAccepted {
+		t.Errorf("a push of the GitLab of the start: %d", code)
+	}
+	s.says(tried, before+1) // by git
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the other GitLab was asked %d times before the restart", n)
+	}
+
+	// An authority that cannot be read changes nothing.
+	placed(t, config, strings.Replace(settings(second), "  projects:", "  ca_file: /nonexistent/ca.pem\n  projects:", 1))
+	s.signal(syscall.SIGHUP)
+	s.says("gitlab.ca_file: open /nonexistent/ca.pem", 1)
+	s.says("the old one stays", 2)
 	for _, secret := range []string{"first-s3cret", "second-s3cret", "third-s3cret", "jenkins-s3cret"} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Errorf("the log holds %s", secret)

@@ -116,7 +116,10 @@ func (p *post) stored(records ...lineage.Record) {
 
 func v7() string { return uuid.Must(uuid.NewV7()).String() }
 
-const storyProject = "group/images"
+const (
+	storyProject = "group/images"
+	whyNotBuilt  = "2 files changed; unaffected base (no file of it changed)"
+)
 
 // pushed makes an image's push known, as the daemon handles it, and gives the
 // run that it opens.
@@ -133,7 +136,7 @@ func (p *post) pushed(name string) string {
 	if err != nil || len(events) != 1 {
 		p.t.Fatalf("claimed %d events, %v", len(events), err)
 	}
-	runs, err := p.store.HandleEvent(ctx, lineage.Handled{Event: events[0].ID, Fence: events[0].Fence, State: lineage.EventHandled, MoveHead: true,
+	runs, err := p.store.HandleEvent(ctx, lineage.Handled{Event: events[0].ID, Fence: events[0].Fence, State: lineage.EventHandled, MoveHead: true, Reason: whyNotBuilt,
 		Runs: []lineage.Run{{ID: v7(), Image: name, Project: storyProject, Ref: ref, Commit: strings.Repeat("c", 40), Folder: "images/" + name, From: "build", State: lineage.RunQueued}}})
 	if err != nil || len(runs) != 1 {
 		p.t.Fatalf("handled: %v, %v", runs, err)
@@ -193,6 +196,8 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 		"runs log " + failed + " --failed", "runs log " + failed, "runs log " + running + " --failed",
 		"runs watch " + failed, "runs watch " + v7(),
 		"runs cancel " + failed, "runs cancel " + v7(), "runs cancel " + running, "runs retry " + running, "runs start base", "runs start none", "runs start web --ref refs/heads/none",
+		"runs pushes", "runs pushes -o json", "runs pushes --project " + storyProject + " --ref main", "runs pushes --project " + storyProject + " --ref refs/heads/main -o yaml",
+		"runs pushes --project " + storyProject + " --ref none", "runs pushes --project group/none -o json", "runs pushes --ref main", "runs pushes --limit 1", "runs pushes --limit -1", "runs pushes --cursor x",
 		"audit", "audit web -o json", "audit none", "audit --actor ann --limit 2",
 	} {
 		a, b := call(t, direct, strings.Fields(line)...), call(t, remote, strings.Fields(line)...)
@@ -208,6 +213,9 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 		if strings.HasPrefix(line, "runs watch "+failed) && clock.ReplaceAllString(stripFirst(a.err), "") != clock.ReplaceAllString(b.err, "") {
 			t.Errorf("%s says\n%s by the database,\n%s by the server", line, a.err, b.err)
 		}
+	}
+	if r := call(t, remote, "runs", "pushes", "--project", storyProject, "--ref", "main"); r.code != 0 || !strings.Contains(r.out, "cccccccccccc") || !strings.Contains(r.out, whyNotBuilt) {
+		t.Errorf("runs pushes = %d %s%s", r.code, r.out, r.err)
 	}
 	if r := call(t, remote, "runs", "cancel", failed); r.code != 5 {
 		t.Errorf("cancel of a run that has ended = %d %s, want 5", r.code, r.err)
