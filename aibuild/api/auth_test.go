@@ -30,6 +30,7 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/images", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/history", nil, all, 200},
 		{"GET", "/api/v1/events?run_id=" + run, nil, all, 200},
+		{"GET", "/api/v1/pushes?project=" + project + "&ref=main", nil, all, 200},
 		{"GET", "/api/v1/caps?project=" + project, nil, all, 200},
 		{"POST", "/api/v1/runs", map[string]any{"image_name": "tiny", "build": Build{Job: "j", Number: 1}}, []string{RoleOperator, RoleReleaser, RoleAdmin, RoleRecorder}, 0},
 		{"POST", "/api/v1/runs/" + run + "/cancel", nil, steer, 200},

@@ -24,6 +24,9 @@ type Config struct {
 	// error that is lineage.ErrNotFound says that the project is not configured:
 	// Jenkins builds record nothing for it, and no run of it is started.
 	Caps func(project string) (definition.Policy, error)
+	// Job is the Jenkins job that builds a project, empty where none is configured:
+	// Jenkins builds of another job record nothing for it. nil: of any job.
+	Job func(project string) string
 	// Logs holds the logs of runs, as RUN.log.zst or RUN.log; nil: there are none.
 	Logs fs.FS
 	// Parts says how the servers that we talk to are, by name, for /readyz. It
@@ -102,6 +105,7 @@ func New(c Config) (*Server, error) {
 	s.registerRecords()
 	s.registerImages()
 	s.registerStory()
+	s.registerPushes()
 	s.registerLocks()
 	return s, s.registerOpen()
 }

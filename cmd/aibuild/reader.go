@@ -28,6 +28,7 @@ type runReader interface {
 	Run(ctx context.Context, id string) (lineage.Run, error)
 	Runs(ctx context.Context, f lineage.RunFilter) (runs []lineage.Run, next string, err error)
 	Events(ctx context.Context, f lineage.EventFilter) (events []lineage.Event, next string, err error)
+	HookEvents(ctx context.Context, f lineage.HookFilter) (events []lineage.HookEvent, next string, err error)
 }
 
 // reader is both.
@@ -73,6 +74,10 @@ func (s serverRuns) Runs(ctx context.Context, f lineage.RunFilter) ([]lineage.Ru
 
 func (s serverRuns) Events(ctx context.Context, f lineage.EventFilter) ([]lineage.Event, string, error) {
 	return s.client.Events(ctx, f)
+}
+
+func (s serverRuns) HookEvents(ctx context.Context, f lineage.HookFilter) ([]lineage.HookEvent, string, error) {
+	return s.client.Pushes(ctx, f)
 }
 
 // imageOfRun is the image that a run works on which begins after the build, such
