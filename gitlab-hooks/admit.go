@@ -53,22 +53,30 @@ func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
 	if job := p.d.job(r.Project); job != "" {
 		r.JenkinsJob = job // it may have been configured anew meanwhile
 	}
-	if ago(r.OpenedAt) > p.d.QueueFor {
-		return to(r, lineage.RunRejected, fmt.Sprintf("waited for more than %v; the last reason was: %s", p.d.QueueFor, r.Reason))
-	}
 	if why := p.turn(r.Run); why != "" {
 		return waits(r, why, again(ago(r.OpenedAt))/2)
 	}
 	if err := p.view.up(); err != nil {
+		p.d.refused.away(r.JenkinsJob)
 		return waits(r, err.Error(), retryIn(r.Tries, err))
 	}
-	if problem, err := p.d.jobs.check(p.ctx, p.d.Jenkins, r.JenkinsJob); err != nil || problem != "" {
-		if err != nil {
-			problem = p.view.heard(err).Error()
-		}
-		return waits(r, problem, again(ago(r.OpenedAt)))
+	problem, err := p.d.jobs.check(p.ctx, p.d.Jenkins, r.JenkinsJob)
+	switch {
+	case err != nil:
+		p.d.refused.away(r.JenkinsJob)
+		return waits(r, p.view.heard(err).Error(), again(ago(r.OpenedAt)))
+	case problem == "":
+		p.d.refused.over(r.JenkinsJob)
+		return p.trigger(r)
+	case p.hopeless(r, r.JenkinsJob):
+		return to(r, lineage.RunRejected, fmt.Sprintf("waited for more than %v, in which its job took no builds: %s", p.d.QueueFor, problem))
 	}
-	return p.trigger(r)
+	return waits(r, problem, again(ago(r.OpenedAt)))
+}
+
+// hopeless notes that Jenkins refused what a run needs, and says whether it did so for longer than a run waits.
+func (p *pass) hopeless(r lineage.ClaimedRun, what string) bool {
+	return p.d.refused.again(what, p.d.now()) > p.d.QueueFor && ago(r.OpenedAt) > p.d.QueueFor
 }
 
 // turn says what a run waits for before it may be triggered; empty: nothing.

@@ -37,7 +37,7 @@ type Dispatcher struct {
 	Job       string        // default Jenkins job
 	MaxPerJob int           // runs of one job that are with Jenkins at once; 0: 8
 	MaxRuns   int           // of all jobs; 0: 32
-	QueueFor  time.Duration // how long a run may wait for Jenkins before it is given up; 0: 24 h
+	QueueFor  time.Duration // for how long Jenkins may refuse the job of a run before that is given up; 0: 24 h
 	LostAfter time.Duration // how long Jenkins may not know a run that it had; 0: 60 s
 	StatusURL string        // address of this daemon, for links to /runs/ID; empty: statuses link to the build in Jenkins
 	LogDir    string        // where the console of each build is kept; empty: nowhere
@@ -54,12 +54,14 @@ type Dispatcher struct {
 	wakes   chan struct{}
 	once    sync.Once
 	jobs    jobCache
+	refused refusals
 	loaded  loadedCache
 	mu      sync.Mutex
 	session string    // of Jenkins
 	restart time.Time // when the session was last seen to change
 	missed  map[string]time.Time
-	resting time.Time // until when GitLab is told nothing, as it did not answer
+	unread  map[string]int // how often the console of a run could not be read
+	resting time.Time      // until when GitLab is told nothing, as it did not answer
 	stats   DispatchStats
 	chores  map[string]time.Time // when each was done last
 }
@@ -94,7 +96,7 @@ const (
 func (d *Dispatcher) init() {
 	d.once.Do(func() {
 		d.wakes = make(chan struct{}, 1)
-		d.missed, d.chores = map[string]time.Time{}, map[string]time.Time{}
+		d.missed, d.chores, d.unread = map[string]time.Time{}, map[string]time.Time{}, map[string]int{}
 		if d.Log == nil {
 			d.Log = hclog.NewNullLogger()
 		}

@@ -9,25 +9,71 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
+	"github.com/guestos/aibuild/jenkins"
 )
 
 const (
 	mostLog  = 64 << 20 // bytes of a console that are kept
 	tailLog  = 20       // lines of it that a failure shows
 	tailRead = 16 << 10
+
+	logWithin = 20 * time.Second // for one console, and after which a pass begins no other
+	logTries  = 5                // more, after which a run ends without its console
 )
 
 // LogFile is where the console of a run's build is kept, compressed by zstd.
 func LogFile(dir, run string) string { return filepath.Join(dir, run+".log.zst") }
 
+// console keeps the console of a build that has ended, and gives its last lines; wait is not 0 where that is to be tried
+// again before the run ends. Consoles are read between the looks at other runs, so that they may not take long.
+func (p *pass) console(r lineage.Run, number int64) (tail []string, wait time.Duration, why error) {
+	if p.logs > logWithin {
+		return nil, time.Second, errLater
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(p.ctx, logWithin)
+	defer cancel()
+	last := p.d.unreadable(r.ID) > logTries
+	tail, err := p.d.keepLog(ctx, r, number, last)
+	p.logs += time.Since(began)
+	if err == nil {
+		p.d.readable(r.ID)
+		return tail, 0, nil
+	}
+	if ctx.Err() == nil { // a console that takes too long says nothing of others
+		p.view.heard(err) //nolint:errcheck // it gives the same error back
+	}
+	if errors.Is(err, jenkins.ErrUnavailable) && !last {
+		return nil, retryIn(1, err), err
+	}
+	p.d.readable(r.ID)
+	p.d.Log.Warn("the console of a build was not kept, or not whole", "run", r.ID, "error", err)
+	return tail, 0, nil
+}
+
+// unreadable counts the tries to read a run's console, until one went well.
+func (d *Dispatcher) unreadable(run string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unread[run]++
+	return d.unread[run]
+}
+
+func (d *Dispatcher) readable(run string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.unread, run)
+}
+
 // keepLog copies the console of a build that has ended, and gives its last
-// lines.
-func (d *Dispatcher) keepLog(ctx context.Context, r lineage.Run, number int64) (tail []string, err error) {
+// lines. A part of it is kept only where it is not tried again.
+func (d *Dispatcher) keepLog(ctx context.Context, r lineage.Run, number int64, last bool) (tail []string, err error) {
 	to := io.Discard
 	if d.LogDir != "" {
 		if err := os.MkdirAll(d.LogDir, 0o750); err != nil {
@@ -43,10 +89,14 @@ func (d *Dispatcher) keepLog(ctx context.Context, r lineage.Run, number int64) (
 			return nil, err
 		}
 		tail, err = d.copyLog(ctx, r, number, packed)
-		if err = errors.Join(err, packed.Close()); err != nil {
-			return tail, err
+		part := err != nil && last && len(tail) > 0
+		if part {
+			_, _ = fmt.Fprintf(packed, "\n[aibuild: the rest could not be read: %v]\n", err) // closing it tells
 		}
-		return tail, file.CloseAtomicallyReplace()
+		if closed := packed.Close(); closed != nil || err != nil && !part {
+			return tail, errors.Join(err, closed)
+		}
+		return tail, errors.Join(err, file.CloseAtomicallyReplace())
 	}
 	return d.copyLog(ctx, r, number, to)
 }

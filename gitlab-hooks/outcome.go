@@ -97,9 +97,9 @@ func (p *pass) end(r lineage.ClaimedRun, b jenkins.Build) lineage.RunStep {
 	if b.StartedAt.IsZero() {
 		step.Run.FinishedAt = b.StartedAt
 	}
-	tail, err := p.d.keepLog(p.ctx, now, b.Number)
-	if err != nil {
-		p.d.Log.Warn("the console of a build was not kept", "run", r.ID, "error", err)
+	tail, wait, err := p.console(now, b.Number)
+	if wait > 0 {
+		return waits(r, "its build has ended, and its console is to be read: "+err.Error(), wait)
 	}
 	if state == lineage.RunFailure && now.Failure == nil {
 		step.Run.Failure = unreported(r, b, tail)

@@ -15,7 +15,8 @@ type pass struct {
 	d     *Dispatcher
 	ctx   context.Context
 	crowd *crowd
-	view  view // of Jenkins
+	view  view          // of Jenkins
+	logs  time.Duration // spent on consoles
 }
 
 // passRuns moves every run that is due at most one step.

@@ -45,8 +45,15 @@ func (d *Dispatcher) passStatuses(ctx context.Context) (told int, err error) {
 	return told, errors.Join(errs...)
 }
 
+// A project that is not found may be one that the token's user was put out of, by mistake: it is asked for again.
+const (
+	missingEvery = time.Hour
+	missingFor   = 72 * time.Hour
+)
+
 // tell sends one status. What GitLab refuses for good is noted and not sent
-// again; everything else is tried again until GitLab takes it.
+// again; everything else is tried again until GitLab takes it, but for a project
+// or a commit that is not found for days.
 func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error) {
 	r := s.Run
 	status := StatusOf(r, d.statusURL(r))
@@ -71,13 +78,29 @@ func (d *Dispatcher) tell(ctx context.Context, s lineage.StatusDue) (bool, error
 	if errors.As(err, &failed) && failed.RetryAfter > 0 {
 		after = failed.RetryAfter
 	}
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRefused) || errors.Is(err, ErrConfig) {
+	switch {
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrConfig):
 		after = 0
+	case errors.Is(err, ErrNotFound):
+		after = missingAgain(s)
 	}
 	milestone("before unsent")
 	noted := d.Store.StatusFailed(ctx, r.ID, cut(err.Error(), maxReason), after)
 	milestone("after unsent")
 	return false, errors.Join(fmt.Errorf("status of run %s: %w", r.ID, err), noted)
+}
+
+// missingAgain is when to try again what was not found; 0: never. Tries before it may have failed for another reason, so
+// that their number alone says nothing.
+func missingAgain(s lineage.StatusDue) time.Duration {
+	since := s.Run.FinishedAt
+	if since.IsZero() {
+		since = s.Run.OpenedAt
+	}
+	if s.Tries >= int(missingFor/missingEvery) && ago(since) > missingFor {
+		return 0
+	}
+	return missingEvery
 }
 
 // set tells an end only where GitLab does not show it: an earlier daemon may have

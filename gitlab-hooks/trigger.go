@@ -39,6 +39,7 @@ func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
 	if err != nil {
 		return p.notTriggered(r, p.view.heard(err))
 	}
+	p.d.refused.over("start " + r.JenkinsJob)
 	step = to(r, lineage.RunJenkinsQueue, fmt.Sprintf("item %d of jenkins' queue", started.QueueID))
 	step.Run.QueueID = started.QueueID
 	return step
@@ -51,7 +52,11 @@ func (p *pass) notTriggered(r lineage.ClaimedRun, err error) lineage.RunStep {
 	if refused(err) {
 		p.d.never(r.ID)
 	}
-	if ago(r.OpenedAt) > p.d.QueueFor {
+	what := "start " + r.JenkinsJob
+	switch {
+	case !refused(err) || errors.Is(err, jenkins.ErrAuth): // it says nothing of the job
+		p.d.refused.away(what)
+	case p.hopeless(r, what):
 		return to(r, lineage.RunRejected, fmt.Sprintf("jenkins did not take it for %v; at last: %v", p.d.QueueFor, err))
 	}
 	tries := r.Tries + 1
@@ -72,6 +77,7 @@ func refused(err error) bool {
 // known it for a while.
 func (p *pass) triggering(r lineage.ClaimedRun) lineage.RunStep {
 	if err := p.view.up(); err != nil {
+		p.d.refused.away("start " + r.JenkinsJob)
 		return waits(r, err.Error(), retryIn(r.Tries, err))
 	}
 	if !p.view.mayLook() {
