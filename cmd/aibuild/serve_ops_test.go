@@ -478,6 +478,22 @@ func testReload(t *testing.T, m *mariadb) {
 	s.says("the configuration was read again", 2)
 	s.eventually("/readyz tells of Jenkins", func() bool { _, body := s.get("/readyz"); return strings.Contains(body, `"jenkins":"unavailable"`) })
 
+	// What an authority's file holds is read again, too.
+	var trusted atomic.Int64
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { trusted.Add(1); http.NotFound(w, r) }))
+	defer secure.Close()
+	certify(t, dir, 1)
+	ca := filepath.Join(dir, "cert.pem")
+	placed(t, config, settings(second)+fmt.Sprintf("jenkins: {url: %q, user: bot, token_file: %q, ca_file: %q}\n", secure.URL, token, ca))
+	s.signal(syscall.SIGHUP)
+	s.says("the configuration was read again", 3)
+	if n := trusted.Load(); n != 0 {
+		t.Errorf("a Jenkins of another authority was asked %d times", n)
+	}
+	placed(t, ca, string(pemOf(secure.Certificate().Raw)))
+	s.signal(syscall.SIGHUP)
+	s.eventually("the Jenkins of the authority is asked", func() bool { return trusted.Load() > 0 })
+
 	// Another GitLab needs a restart: until then nobody asks it, and the door knows the old one.
 	var asked atomic.Int64
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked.Add(1); http.NotFound(w, r) }))
