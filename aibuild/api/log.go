@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +29,9 @@ func (s *Server) runLog(ctx context.Context, in *runPath) (*huma.StreamResponse,
 		return nil, err
 	}
 	log, err := s.openLog(run.ID)
+	if errors.Is(err, lineage.ErrNotFound) && !run.Final() && run.BuildURL != "" {
+		err = fmt.Errorf("log of run %s is kept when its build has ended; until then it is at %s/console: %w", run.ID, strings.TrimSuffix(run.BuildURL, "/"), lineage.ErrNotFound)
+	}
 	if err != nil {
 		return nil, err
 	}

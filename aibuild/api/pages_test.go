@@ -208,6 +208,10 @@ func TestRunLog(t *testing.T) {
 	if got := l.send("GET", "/api/v1/runs/"+none.ID+"/log", token, nil); got.code(t) != CodeNotFound {
 		t.Errorf("none: HTTP %d", got.status)
 	}
+	building := l.run(func(r *lineage.Run) { r.BuildURL = "https://jenkins.example/job/build/7/" })
+	if got := l.send("GET", "/api/v1/runs/"+building.ID+"/log", token, nil); got.code(t) != CodeNotFound || !strings.Contains(string(got.body), "https://jenkins.example/job/build/7/console") {
+		t.Errorf("of one that is building: HTTP %d %s", got.status, got.body)
+	}
 	if got := l.send("GET", "/api/v1/runs/..%2F..%2Fsecret/log", token, nil); got.code(t) != CodeNotFound {
 		t.Errorf("a path: HTTP %d", got.status)
 	}

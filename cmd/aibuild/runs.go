@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -167,7 +168,9 @@ func (w *world) runsLog(c *cli.Context) error {
 		}
 		return run.Failure.Render(w.stdout)
 	}
-	if done, err := w.serverLog(c, run.ID, w.stdout); done || err != nil {
+	if done, err := w.serverLog(c, run.ID, w.stdout); errors.Is(err, lineage.ErrNotFound) {
+		return noLog(run)
+	} else if done || err != nil {
 		return err
 	}
 	data, err := w.config.dataDir()
@@ -176,7 +179,7 @@ func (w *world) runsLog(c *cli.Context) error {
 	}
 	file, err := os.Open(hooks.LogFile(filepath.Join(data, "logs"), run.ID))
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("run %s: its console is not on this machine: look at %s: %w", run.ID, run.BuildURL, lineage.ErrNotFound)
+		return noLog(run)
 	}
 	if err != nil {
 		return err
@@ -190,6 +193,27 @@ func (w *world) runsLog(c *cli.Context) error {
 	_, err = io.Copy(w.stdout, unpacked)
 	return err
 }
+
+// noLog says where the console of a run is that is not kept: it is fetched when
+// the build has ended.
+func noLog(r lineage.Run) error {
+	where := "no console of it is kept here"
+	switch {
+	case r.BuildURL != "" && r.Final():
+		where += "; look at " + console(r)
+	case r.BuildURL != "":
+		where = "its console is kept when the build has ended; follow it at " + console(r)
+	case r.Final():
+	case r.Managed:
+		where = "it is " + r.State + ", and no build of it has begun; aibuild runs watch " + r.ID + " tells how it goes on"
+	default:
+		where = "its console is where it was started: " + cmp.Or(r.Worker, "by "+r.Actor)
+	}
+	return fmt.Errorf("log of run %s: %s: %w", r.ID, where, lineage.ErrNotFound)
+}
+
+// console is the page on which Jenkins shows the console of the run's build.
+func console(r lineage.Run) string { return strings.TrimSuffix(r.BuildURL, "/") + "/console" }
 
 func (w *world) runsStart(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {

@@ -144,6 +144,17 @@ func (p *post) pushed(name string) string {
 	return runs[0].ID
 }
 
+// managed is a run that the daemon looks after.
+func (p *post) managed(state, url string) string {
+	p.t.Helper()
+	run, err := p.store.OpenRun(p.t.Context(), lineage.Run{ID: v7(), Image: "base", Project: storyProject, Ref: "refs/heads/main", Folder: "images/base",
+		State: state, BuildURL: url}, "ann", lineage.ChannelAPI, "")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return run.ID
+}
+
 func (p *post) end(run, state string, f *lineage.Failure) {
 	p.t.Helper()
 	err := p.store.Record(p.t.Context(), lineage.Record{ID: v7(), At: time.Now(), Actor: "daemon", Channel: lineage.ChannelDaemon, RunID: run, Verb: lineage.VerbEnded,
@@ -219,6 +230,17 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 	}
 	if r := call(t, remote, "runs", "cancel", failed); r.code != 5 {
 		t.Errorf("cancel of a run that has ended = %d %s, want 5", r.code, r.err)
+	}
+	followed, local := p.managed(lineage.RunBuilding, "https://jenkins.example/job/build/7/"), v7()
+	p.stored(lineage.Record{At: old, RunID: local, Verb: lineage.VerbOpened, Run: &lineage.Run{ID: local, Image: "base", Project: storyProject, State: lineage.RunBuilding, Worker: "laptop/42/1"}})
+	for run, says := range map[string]string{
+		followed: "follow it at https://jenkins.example/job/build/7/console", p.managed(lineage.RunReceived, ""): "no build of it has begun", local: "laptop/42/1", failed: "no console of it is kept",
+	} {
+		for _, env := range []map[string]string{direct, remote} {
+			if r := call(t, env, "runs", "log", run); r.code != 4 || !strings.Contains(r.err, says) || r.out != "" {
+				t.Errorf("runs log of one that is not kept = %d %q %s, want 4 and %q", r.code, r.out, r.err, says)
+			}
+		}
 	}
 	packed[failed+".log"] = &fstest.MapFile{Data: []byte("line\n")}
 	if r := call(t, remote, "runs", "log", failed); r.code != 0 || r.out != "line\n" {
