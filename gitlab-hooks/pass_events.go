@@ -20,6 +20,12 @@ const (
 	eventFirst = "first" // a head that was there when the project was first looked at
 )
 
+// Reasons that are told in more than one place.
+const (
+	notConfigured = "the project is not configured (gitlab.projects)"
+	tagNotBuilt   = "this tag is not built (gitlab.projects.tags)"
+)
+
 const (
 	eventsAtOnce = 4
 	eventLease   = 15 * time.Minute // longer than fetching a large repository
@@ -81,13 +87,6 @@ func (d *Dispatcher) decide(ctx context.Context, e lineage.HookEvent) (lineage.H
 	ignored := func(reason string) (lineage.Handled, error) {
 		return lineage.Handled{Event: e.ID, Fence: e.Fence, State: lineage.EventIgnored, Reason: reason}, nil
 	}
-	p, known := d.project(e.Project)
-	if !known {
-		return ignored("the project is not configured (gitlab.projects)")
-	}
-	if tag, ok := strings.CutPrefix(e.Ref, "refs/tags/"); ok && len(p.Tags) > 0 && !matches(p.Tags, tag) {
-		return ignored("this tag is not built (gitlab.projects.tags)")
-	}
 	head, err := d.Store.Head(ctx, e.Project, e.Ref)
 	if err != nil {
 		return lineage.Handled{}, err
@@ -95,9 +94,16 @@ func (d *Dispatcher) decide(ctx context.Context, e lineage.HookEvent) (lineage.H
 	if head.Seq > 0 && head.SHA == e.After {
 		return ignored("already handled: the ref is at " + short(e.After))
 	}
-	if e.Event == eventFirst {
+	if e.Event == eventFirst { // also where the project is not configured any more: it may be again
 		return lineage.Handled{Event: e.ID, Fence: e.Fence, State: lineage.EventHandled, MoveHead: head.Seq == 0,
 			PrevSeq: head.Seq, Reason: "was there before the project was watched: nothing is built"}, nil
+	}
+	p, known := d.project(e.Project)
+	if !known {
+		return ignored(notConfigured)
+	}
+	if tag, ok := strings.CutPrefix(e.Ref, "refs/tags/"); ok && len(p.Tags) > 0 && !matches(p.Tags, tag) {
+		return ignored(tagNotBuilt)
 	}
 	if head.Seq > 0 && e.Before != head.SHA {
 		if late, err := d.late(ctx, p, e, head); err != nil {
@@ -156,13 +162,29 @@ func (d *Dispatcher) moved(ctx context.Context, p Watched, head lineage.Head, re
 	if head.Seq == 0 {
 		before = strings.Repeat("0", len(now))
 	}
-	milestone("before head")
-	_, err := d.Store.AcceptEvents(ctx, []lineage.HookEvent{{
-		Instance: strings.TrimRight(p.Mirror.URL, "/"), Key: fmt.Sprintf("head/%s/%d/%s", refName(p, ref), head.Seq, now),
+	return d.stored(ctx, lineage.HookEvent{
+		Instance: instance(p), Key: fmt.Sprintf("head/%s/%d/%s", refName(p, ref), head.Seq, now),
 		Event: eventHead, Project: p.Mirror.Project, Ref: ref, Before: before, After: now, Actor: lineage.ChannelDaemon, State: lineage.EventPending,
-	}})
-	milestone("after head")
-	return err
+	})
+}
+
+// stored takes a head in. One that was ignored did not move the ref, and is found
+// again: that is another event, as the project may not have been configured then,
+// or the commit was away. For its tag there would be one at every look.
+func (d *Dispatcher) stored(ctx context.Context, e lineage.HookEvent) error {
+	for key := e.Key; ; {
+		milestone("before head")
+		accepted, err := d.Store.AcceptEvents(ctx, []lineage.HookEvent{e})
+		milestone("after head")
+		if err != nil || !accepted[0].Duplicate {
+			return err
+		}
+		was, err := d.Store.Delivered(ctx, e.Instance, e.Key)
+		if err != nil || was.State != lineage.EventIgnored || was.Reason == tagNotBuilt {
+			return err
+		}
+		e.Key = fmt.Sprintf("%s/%d", key, was.ID)
+	}
 }
 
 func matches(patterns []string, name string) bool {

@@ -52,7 +52,7 @@ func (d *Dispatcher) compareHeads(ctx context.Context, p Watched) (found int, er
 	for _, h := range handled {
 		known[h.Ref] = h
 	}
-	first, err := d.firstLook(ctx, p, handled)
+	first, err := d.firstLook(ctx, p)
 	if err != nil {
 		return 0, err
 	}
@@ -73,6 +73,11 @@ func (d *Dispatcher) compareHeads(ctx context.Context, p Watched) (found int, er
 			return found, err
 		}
 	}
+	if first {
+		if err := d.looked(ctx, p); err != nil {
+			return found, err
+		}
+	}
 	for ref, head := range known {
 		if !there[ref] && ref != "" && !none(head.SHA) {
 			found++
@@ -84,21 +89,30 @@ func (d *Dispatcher) compareHeads(ctx context.Context, p Watched) (found int, er
 	return found, nil
 }
 
-// firstLook says whether the project was never looked at. What a hook has told
-// of it before counts as a look.
-func (d *Dispatcher) firstLook(ctx context.Context, p Watched, handled []lineage.Head) (bool, error) {
-	if len(handled) > 0 {
-		return false, nil
+// firstLook says whether the project was never looked at to the end. What a hook
+// has told of it before is no look: it tells nothing of the other refs.
+func (d *Dispatcher) firstLook(ctx context.Context, p Watched) (bool, error) {
+	_, err := d.Store.Delivered(ctx, instance(p), watchedKey(p))
+	if errors.Is(err, lineage.ErrNotFound) {
+		return true, nil
 	}
-	accepted, err := d.Store.AcceptEvents(ctx, []lineage.HookEvent{{
-		Instance: strings.TrimRight(p.Mirror.URL, "/"), Key: "watched/" + p.Mirror.Project, Event: eventHead, Project: p.Mirror.Project,
+	return false, err
+}
+
+// looked ends the first look: a ref that appears from now on is news. A look that
+// was broken off before is done again, and finds what it has stored.
+func (d *Dispatcher) looked(ctx context.Context, p Watched) error {
+	_, err := d.Store.AcceptEvents(ctx, []lineage.HookEvent{{
+		Instance: instance(p), Key: watchedKey(p), Event: eventHead, Project: p.Mirror.Project,
 		Actor: lineage.ChannelDaemon, State: lineage.EventHandled, Reason: "the project is watched from now on",
 	}})
-	if err != nil {
-		return false, err
-	}
-	return !accepted[0].Duplicate, nil
+	return err
 }
+
+func watchedKey(p Watched) string { return "watched/" + p.Mirror.Project }
+
+// instance is the GitLab of a project, as in the inbox.
+func instance(p Watched) string { return strings.TrimRight(p.Mirror.URL, "/") }
 
 // baseline makes an event of a ref that was there before us: it builds nothing.
 func (d *Dispatcher) baseline(ctx context.Context, p Watched, ref RemoteRef) error {
@@ -107,7 +121,7 @@ func (d *Dispatcher) baseline(ctx context.Context, p Watched, ref RemoteRef) err
 		return err
 	}
 	_, err = d.Store.AcceptEvents(ctx, []lineage.HookEvent{{
-		Instance: strings.TrimRight(p.Mirror.URL, "/"), Key: "first/" + refName(p, ref.Ref),
+		Instance: instance(p), Key: "first/" + refName(p, ref.Ref),
 		Event: eventFirst, Project: p.Mirror.Project, Ref: ref.Ref, Before: strings.Repeat("0", len(ref.ID)), After: ref.ID,
 		Actor: lineage.ChannelDaemon, State: lineage.EventPending,
 	}})
