@@ -137,7 +137,8 @@ func (s *Spool) Stats() SpoolStats {
 
 // Drain gives the events to the inbox, oldest first, and says how many. A
 // process that is killed in between gives some twice, which their keys show. A
-// file that cannot be read is put aside, and is in the error.
+// file that cannot be read now stays for the next time, one that holds no event
+// is put aside; both are in the error, and hold up no other.
 func (s *Spool) Drain(ctx context.Context, inbox Inbox) (n int, err error) {
 	if s.Stats().Events == 0 {
 		return 0, nil
@@ -146,40 +147,42 @@ func (s *Spool) Drain(ctx context.Context, inbox Inbox) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var damaged []error
+	var trouble []error
 	for batch := range slices.Chunk(names, 16) {
 		var events []lineage.HookEvent
 		var files []string
 		for _, name := range batch {
-			e, err := s.read(name)
+			data, err := os.ReadFile(filepath.Join(s.dir, name))
+			if err != nil { // no descriptor may be left, or the disk be in trouble
+				trouble = append(trouble, fmt.Errorf("spool: %w; the delivery stays there, and is read again", err))
+				continue
+			}
+			e, err := unspooled(data)
 			if err != nil {
-				damaged = append(damaged, s.putAside(name, err))
+				trouble = append(trouble, s.putAside(name, err))
 				continue
 			}
 			events, files = append(events, e), append(files, name)
 		}
 		if len(events) > 0 {
 			if _, err := inbox.AcceptEvents(ctx, events); err != nil {
-				return n, errors.Join(append(damaged, fmt.Errorf("drain the spool: %w", err))...)
+				return n, errors.Join(append(trouble, fmt.Errorf("drain the spool: %w", err))...)
 			}
 			milestone("after drain")
 		}
 		for _, name := range files {
 			if err := s.remove(name); err != nil {
-				return n, errors.Join(append(damaged, err)...)
+				return n, errors.Join(append(trouble, err)...)
 			}
 			milestone("after removal")
 			n++
 		}
 	}
-	return n, errors.Join(damaged...)
+	return n, errors.Join(trouble...)
 }
 
-func (s *Spool) read(name string) (lineage.HookEvent, error) {
-	data, err := os.ReadFile(filepath.Join(s.dir, name))
-	if err != nil {
-		return lineage.HookEvent{}, err
-	}
+// unspooled is the event that a file holds.
+func unspooled(data []byte) (lineage.HookEvent, error) {
 	var f spooled
 	if err := json.Unmarshal(data, &f); err != nil {
 		return lineage.HookEvent{}, err
