@@ -202,7 +202,7 @@ func active(r *lineage.Run) error {
 
 // bind makes sure that a run is this build's, and binds it to it when it is
 // nobody's yet.
-func (g *gate) bind(r *lineage.Run) error {
+func (g *gate) bind(ctx context.Context, r *lineage.Run) error {
 	if g.bound[r.ID] {
 		return nil
 	}
@@ -215,13 +215,25 @@ func (g *gate) bind(r *lineage.Run) error {
 	if !g.build.sameJob(r) {
 		return &lineage.Conflict{ID: r.ID, Problem: fmt.Sprintf("is a run of job %s, not of %s", r.JenkinsJob, g.build.Job)}
 	}
-	g.bound[r.ID] = true
 	if r.Build != 0 {
+		g.bound[r.ID] = true
 		return nil
 	}
+	build := g.build
+	var err error
+	if build.Job = r.JenkinsJob; build.Job == "" { // else the daemon has chosen it
+		build.Job, err = g.jobFor(r.Project)
+	}
+	if err == nil {
+		err = g.likeItsBuild(ctx, build, r)
+	}
+	if err != nil {
+		return err
+	}
+	g.bound[r.ID] = true
 	mark := lineage.Run{ID: r.ID}
-	g.build.mark(&mark)
-	g.build.mark(r)
+	build.mark(&mark)
+	build.mark(r)
 	g.out = append(g.out, g.stamp(lineage.Record{
 		ID: newID(), At: g.now, RunID: r.ID, Verb: verbBound, Reason: fmt.Sprintf("build %d of %s", g.build.Number, g.build.Job), Run: &mark,
 	}))

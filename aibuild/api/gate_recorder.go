@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -24,7 +23,7 @@ func (g *gate) recorder(ctx context.Context, r *lineage.Record) error {
 	if err != nil {
 		return err
 	}
-	if err := g.mayWrite(run); err != nil {
+	if err := g.mayWrite(ctx, run); err != nil {
 		return err
 	}
 	if r.ImageUUID == "" {
@@ -39,6 +38,9 @@ func (g *gate) recorder(ctx context.Context, r *lineage.Record) error {
 		return err
 	}
 	if err := g.capped(r, run.Project, run.Image, run.Ref); err != nil {
+		return err
+	}
+	if err := g.ownRef(ctx, r, run); err != nil {
 		return err
 	}
 	g.keep(r)
@@ -64,14 +66,14 @@ func fits(r *lineage.Record) bool {
 }
 
 // mayWrite: of the token's projects, at work, and this build's.
-func (g *gate) mayWrite(run *lineage.Run) error {
+func (g *gate) mayWrite(ctx context.Context, run *lineage.Run) error {
 	if !speaksFor(g.who, run.Project) {
 		return otherProject("run "+run.ID, run.Project)
 	}
 	if err := active(run); err != nil {
 		return err
 	}
-	return g.bind(run)
+	return g.bind(ctx, run)
 }
 
 // runOf finds the run that an image's record belongs to: the one that is
@@ -144,7 +146,7 @@ func (g *gate) recorderRun(ctx context.Context, r *lineage.Record) error {
 	if run == nil {
 		return g.recorderOpens(ctx, r, id)
 	}
-	if err := g.mayWrite(run); err != nil {
+	if err := g.mayWrite(ctx, run); err != nil {
 		return err
 	}
 	if r.Run.Build != 0 && r.Run.Build != g.build.Number {
@@ -222,6 +224,9 @@ func (g *gate) recorderOpens(ctx context.Context, r *lineage.Record, id string) 
 	if err := g.retries(ctx, run); err != nil {
 		return err
 	}
+	if err := g.sameRef(run); err != nil {
+		return err
+	}
 	if !speaksFor(g.who, run.Project) {
 		return otherProject("the new run "+id, run.Project)
 	}
@@ -239,7 +244,15 @@ func (g *gate) recorderOpens(ctx context.Context, r *lineage.Record, id string) 
 	if err := g.capped(r, run.Project, run.Image, run.Ref); err != nil {
 		return err
 	}
-	g.build.mark(&opened)
+	build := g.build
+	var err error
+	if build.Job, err = g.jobFor(run.Project); err != nil {
+		return err
+	}
+	if err := g.likeItsBuild(ctx, build, &opened); err != nil {
+		return err
+	}
+	build.mark(&opened)
 	opened.Actor, opened.Channel, opened.QueueID = "", "", 0 // OpenRun says them
 	open := *r
 	open.Run = &opened
@@ -308,7 +321,7 @@ func (g *gate) recorderBuilt(ctx context.Context, r *lineage.Record, run *lineag
 		return &lineage.Conflict{ID: run.ID, Problem: "is a run for " + run.Image + ", not for " + b.Name}
 	case b.Project != run.Project:
 		return otherProject("an image", b.Project)
-	case b.Artifact.Ref != "" && run.Ref != "" && shortRef(b.Artifact.Ref) != shortRef(run.Ref):
+	case b.Artifact.Ref != "" && run.Ref != "" && fullRef(b.Artifact.Ref) != fullRef(run.Ref):
 		return &lineage.Conflict{ID: run.ID, Problem: "is a run of " + run.Ref + "; the image says it was built from " + b.Artifact.Ref}
 	}
 	if err := lookAlike("built.image_name", b.Name); err != nil {
@@ -321,10 +334,6 @@ func (g *gate) recorderBuilt(ctx context.Context, r *lineage.Record, run *lineag
 	}
 	g.made(r)
 	return nil
-}
-
-func shortRef(ref string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(ref, "refs/heads/"), "refs/tags/")
 }
 
 // recorderImage: of the run's name only.

@@ -40,7 +40,7 @@ func (s *Server) registerRecords() {
 		text: "All records are written or none; one whose id is known already changes nothing, so that delivery may be repeated. " +
 			"A recorder writes to runs of its projects that are triggering, in_jenkins_queue or building, and its first write binds the run to its build: " +
 			"another build, a run that has not been started or that has ended is a `conflict`, and so is what was done under a lock that somebody else has had since. An exact repetition of what was recorded is fine at any time. " +
-			"A Jenkins build that names itself may open a run, as building. A releaser records releases, rollbacks, revocations and holds. " +
+			"A Jenkins build that names itself may open a run, as building: one of the project's configured job, whose runs are all of one project and ref. A releaser records releases, rollbacks, revocations and holds. " +
 			"Who and by what are set from the token, and times in the future to now. " +
 			"What the server's configuration does not let the project do is `refused_by_rule`, exactly as it is refused to the build itself.",
 	}, s.record)
