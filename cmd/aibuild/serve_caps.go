@@ -102,3 +102,14 @@ func (s *service) caps(project string) (definition.Policy, error) {
 	}
 	return definition.Policy{}, fmt.Errorf("project %s: %w", project, lineage.ErrNotFound)
 }
+
+// job is the Jenkins job that builds a project, as the dispatcher chooses it.
+func (s *service) job(project string) string {
+	settings := s.settings.Load()
+	for _, p := range settings.watched {
+		if p.Mirror.Project == project && p.Job != "" {
+			return p.Job
+		}
+	}
+	return settings.clients.Job
+}

@@ -167,7 +167,7 @@ func (s *service) assemble() error {
 		return err
 	}
 	if s.api, err = api.New(api.Config{
-		Store: s.store, Caps: s.caps,
+		Store: s.store, Caps: s.caps, Job: s.job,
 		Logs: os.DirFS(logs), Parts: s.parts, OpenPages: s.dev, Version: version, Stats: s.stats, Log: s.log.Named("api"),
 	}); err != nil {
 		return err
