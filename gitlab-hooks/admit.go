@@ -15,6 +15,9 @@ import (
 
 // received admits a run to the queue.
 func (p *pass) received(r lineage.ClaimedRun) lineage.RunStep {
+	if why := p.orphan(r); why != "" {
+		return to(r, lineage.RunRejected, why)
+	}
 	if newer := p.newer(r.Run); newer != nil {
 		return p.supersede(r, newer)
 	}
@@ -47,6 +50,9 @@ func (p *pass) supersede(r lineage.ClaimedRun, newer *lineage.Run) lineage.RunSt
 
 // queued triggers a run when its turn has come.
 func (p *pass) queued(r lineage.ClaimedRun) lineage.RunStep {
+	if why := p.orphan(r); why != "" { // it was configured before
+		return to(r, lineage.RunRejected, why)
+	}
 	if newer := p.newer(r.Run); newer != nil {
 		return p.supersede(r, newer)
 	}

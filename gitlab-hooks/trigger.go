@@ -18,6 +18,9 @@ import (
 // is not made at all, as when this process stood still meanwhile: who takes the
 // run over asks again only when Jenkins has not known it for LostAfter.
 func (p *pass) trigger(r lineage.ClaimedRun) lineage.RunStep {
+	if why := p.orphan(r); why != "" { // jenkins has not known it for a while
+		return to(r, lineage.RunRejected, why)
+	}
 	until := time.Now().Add(p.d.LostAfter / 2)
 	step := to(r, lineage.RunTriggering, "asks jenkins to start "+r.JenkinsJob)
 	step.Run.JenkinsJob = r.JenkinsJob
