@@ -30,9 +30,18 @@ type site struct {
 	url     string
 	daemon  *exec.Cmd
 	log     *watcher
+
+	token string // of the daemon, for GitLab
+	reads string // of the agents: it reads the repository
 }
 
 const siteProject = "ops/images"
+
+// The daemon's user of Jenkins, who may no more than README says.
+const (
+	siteUser      = "aibuild"
+	siteUserToken = "11site0f4c4n4ry"
+)
 
 // jobScript is the step of a Jenkins job: it has a token for the daemon, and no
 // password of the database. The source's disk is not in git.
@@ -89,9 +98,46 @@ func (s *site) startGitLab() {
 			s.t.Error(err)
 		}
 	})
-	if _, err := s.gitlab.CreateProject(context.Background(), gitlabtest.Project{Path: siteProject, Visibility: gitlabtest.Public}); err != nil {
+	s.token, s.reads = s.gitlabUser("daemon", "api"), s.gitlabUser("agent", "read_repository")
+	members := map[string]gitlabtest.Role{"daemon": gitlabtest.Maintainer, "agent": gitlabtest.Reporter}
+	if _, err := s.gitlab.CreateProject(context.Background(), gitlabtest.Project{Path: siteProject, Visibility: gitlabtest.Private, Members: members}); err != nil {
 		s.t.Fatal(err)
 	}
+	response, err := http.Get(s.gitlab.URL() + "/" + siteProject + ".git/info/refs?service=git-upload-pack")
+	if err != nil || response.StatusCode != http.StatusUnauthorized || response.Body.Close() != nil {
+		s.t.Fatalf("the project is not private: %v, %v", response, err)
+	}
+}
+
+// gitlabUser makes a user, and gives a token of it.
+func (s *site) gitlabUser(name, scope string) string {
+	s.t.Helper()
+	if _, err := s.gitlab.CreateUser(gitlabtest.User{Username: name}); err != nil {
+		s.t.Fatal(err)
+	}
+	made, err := s.gitlab.CreateToken(gitlabtest.Token{User: name, Scopes: []string{scope}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return made.Secret
+}
+
+// gitReads gives the agent what its git needs to read the private project: a credential helper, which keeps the token
+// off all command lines and out of every URL.
+func (s *site) gitReads() []string {
+	s.t.Helper()
+	credentials := filepath.Join(s.agent, "git-credentials")
+	placed(s.t, credentials, strings.Replace(s.gitlab.URL(), "://", "://agent:"+s.reads+"@", 1)+"\n")
+	return []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=credential.helper", "GIT_CONFIG_VALUE_0=store --file=" + credentials, "GIT_TERMINAL_PROMPT=0"}
+}
+
+// siteUsers are an administrator, who sets up the jobs, and the daemon's user.
+func siteUsers() []jenkinstest.User {
+	daemon := jenkinstest.User{Name: siteUser, Token: siteUserToken, Grants: []jenkinstest.Grant{{Permission: jenkinstest.OverallRead}}}
+	for _, right := range []jenkinstest.Permission{jenkinstest.ItemRead, jenkinstest.ItemBuild, jenkinstest.ItemCancel} {
+		daemon.Grants = append(daemon.Grants, jenkinstest.Grant{Permission: right, Path: "aibuild"})
+	}
+	return []jenkinstest.User{{Name: jenkinstest.DefaultUser, Token: jenkinstest.DefaultToken, Admin: true}, daemon}
 }
 
 func (s *site) startJenkins() {
@@ -105,11 +151,12 @@ func (s *site) startJenkins() {
 			extra = append(extra, k+"="+v)
 		}
 	}
+	extra = append(extra, s.gitReads()...)
 	token := s.must(0, "token", "create", "agent", "--role", "recorder", "--project", siteProject).out
 	if err := os.WriteFile(filepath.Join(s.agent, "token"), []byte(token), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra}); err != nil {
+	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra, Users: siteUsers()}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
@@ -155,8 +202,8 @@ func (s *site) start() {
 		address = strings.TrimPrefix(s.url, "http://")
 	}
 	s.daemon = s.lab.command(context.Background(), s.data, []string{
-		"AIBUILD_GITLAB_SECRET=hook-s3cret", "GITLAB_URL=" + s.gitlab.URL(), "GITLAB_TOKEN=" + s.gitlab.RootToken(),
-		"JENKINS_URL=" + s.jenkins.URL(), "JENKINS_USER=" + jenkinstest.DefaultUser, "JENKINS_TOKEN=" + jenkinstest.DefaultToken,
+		"AIBUILD_GITLAB_SECRET=hook-s3cret", "GITLAB_URL=" + s.gitlab.URL(), "GITLAB_TOKEN=" + s.token,
+		"JENKINS_URL=" + s.jenkins.URL(), "JENKINS_USER=" + siteUser, "JENKINS_TOKEN=" + siteUserToken,
 	}, "serve", "--config", s.config, "--listen", address)
 	s.log = &watcher{text: "listening on ", seen: make(chan struct{})}
 	s.daemon.Stderr = s.log
@@ -319,7 +366,7 @@ func TestPushMakesAnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"hook-s3cret", s.gitlab.RootToken(), jenkinstest.DefaultToken, strings.TrimSpace(string(token))} {
+	for _, secret := range []string{"hook-s3cret", s.token, s.reads, siteUserToken, strings.TrimSpace(string(token))} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Error("a secret is in the daemon's log")
 		}
