@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,6 +132,40 @@ func roomImports(t *testing.T) map[string][]string {
 		t.Fatalf("found only %d rooms: this test looks in the wrong place", len(rooms))
 	}
 	return rooms
+}
+
+// No statement is made of text: what comes from outside goes to the database as an argument.
+func TestNoSQLOfText(t *testing.T) {
+	made := regexp.MustCompile("(?:Sprint|Fprint|Append)f\\([^\"`\\n]*(\"[^\"\\n]*\"|`[^`]*`)")
+	statement := regexp.MustCompile(`(?s)\b(?:SELECT|INSERT|UPDATE|DELETE|REPLACE)\b.*%[-+#0-9.\[\]]*[svqx]`)
+	found := func(source string) (list []string) {
+		for _, m := range made.FindAllStringSubmatch(source, -1) {
+			if statement.MatchString(m[1]) {
+				list = append(list, m[0])
+			}
+		}
+		return list
+	}
+	for source, want := range map[string]int{
+		"fmt.Sprintf(\"SELECT id FROM run WHERE id = '%s'\", id)": 1, "fmt.Fprintf(&b, `UPDATE run\nSET state = %q`, s)": 1, "fmt.Sprintf(\"%s is no run\", id)": 0,
+	} {
+		if got := found(source); len(got) != want {
+			t.Fatalf("the check is blind: it finds %q in %s", got, source)
+		}
+	}
+	files, err := filepath.Glob("lineage/*.go")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("this test looks in the wrong place: %q, %v", files, err)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad := found(string(source)); len(bad) > 0 && !strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s makes a statement of text: %q; give the values as arguments", file, bad)
+		}
+	}
 }
 
 // The top level is part of the design: nobody adds folders to it.
