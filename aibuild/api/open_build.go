@@ -14,12 +14,24 @@ func (s *Server) openForBuild(ctx context.Context, who lineage.Token, n NewRun) 
 	if n.Build == nil {
 		return nil, &lineage.Invalid{Field: "build", Problem: "is missing: a recorder opens a run for the Jenkins build that it is, by job and number"}
 	}
-	s.opening.Lock()
-	defer s.opening.Unlock()
+	run, status, err := s.oneForBuild(ctx, who, n)
+	if err != nil {
+		return nil, err
+	}
+	return s.detail(*run, status)
+}
+
+// oneForBuild is openForBuild one after the other for each build.
+func (s *Server) oneForBuild(ctx context.Context, who lineage.Token, n NewRun) (*lineage.Run, int, error) {
+	done, err := s.opening.begin(ctx, *n.Build)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
 	if n.RunID == "" {
 		run, err := s.runOfBuild(ctx, who, n)
 		if err != nil || run != nil {
-			return s.orDetail(run, err)
+			return run, http.StatusOK, err
 		}
 		return s.openNew(ctx, who, n, "")
 	}
@@ -28,30 +40,23 @@ func (s *Server) openForBuild(ctx context.Context, who lineage.Token, n NewRun) 
 		return s.openNew(ctx, who, n, "")
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	switch {
 	case !speaksFor(who, run.Project):
-		return nil, otherProject("run "+run.ID, run.Project)
+		return nil, 0, otherProject("run "+run.ID, run.Project)
 	case run.Image != n.Image:
-		return nil, &lineage.Conflict{ID: run.ID, Problem: "is a run for " + run.Image + ", not for " + n.Image}
+		return nil, 0, &lineage.Conflict{ID: run.ID, Problem: "is a run for " + run.Image + ", not for " + n.Image}
 	case run.Build != 0 && n.Build.is(&run):
-		return s.detail(run, http.StatusOK) // the same build resumes, whatever became of the run
+		return &run, http.StatusOK, nil // the same build resumes, whatever became of the run
 	case run.Build == 0 && !run.Final():
 		return s.takeUp(ctx, who, n, run)
 	}
 	n.RunID = ""
 	if again, err := s.runOfBuild(ctx, who, n); err != nil || again != nil {
-		return s.orDetail(again, err)
+		return again, http.StatusOK, err
 	}
 	return s.openNew(ctx, who, n, run.ID)
-}
-
-func (s *Server) orDetail(run *lineage.Run, err error) (*runOutput, error) {
-	if err != nil {
-		return nil, err
-	}
-	return s.detail(*run, http.StatusOK)
 }
 
 // runOfBuild finds the unfinished run that a build has opened before.
@@ -69,7 +74,7 @@ func (s *Server) runOfBuild(ctx context.Context, who lineage.Token, n NewRun) (*
 }
 
 // takeUp: the build is the one that the run was started for.
-func (s *Server) takeUp(ctx context.Context, who lineage.Token, n NewRun, run lineage.Run) (*runOutput, error) {
+func (s *Server) takeUp(ctx context.Context, who lineage.Token, n NewRun, run lineage.Run) (*lineage.Run, int, error) {
 	return s.recordRun(ctx, who, n, lineage.Record{
 		RunID: run.ID, Verb: lineage.VerbMoved, Reason: n.Reason,
 		Run: &lineage.Run{ID: run.ID, State: lineage.RunBuilding},
@@ -77,7 +82,7 @@ func (s *Server) takeUp(ctx context.Context, who lineage.Token, n NewRun, run li
 }
 
 // openNew opens a run that is building already.
-func (s *Server) openNew(ctx context.Context, who lineage.Token, n NewRun, retryOf string) (*runOutput, error) {
+func (s *Server) openNew(ctx context.Context, who lineage.Token, n NewRun, retryOf string) (*lineage.Run, int, error) {
 	id := n.RunID
 	if id == "" {
 		id = newID()
@@ -96,21 +101,21 @@ func (s *Server) openNew(ctx context.Context, who lineage.Token, n NewRun, retry
 }
 
 // recordRun goes the way of any recorder's record.
-func (s *Server) recordRun(ctx context.Context, who lineage.Token, n NewRun, r lineage.Record, status int) (*runOutput, error) {
+func (s *Server) recordRun(ctx context.Context, who lineage.Token, n NewRun, r lineage.Record, status int) (*lineage.Run, int, error) {
 	r.ID, r.At = newID(), s.now()
 	g := s.newGate(who, recordBatch{Build: n.Build})
 	if err := g.pass(ctx, r); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(g.opens) > 0 {
 		g.out = nil // the opening says it all
 	}
 	if err := g.write(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	run, err := s.config.Store.Run(ctx, r.RunID)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return s.detail(run, status)
+	return &run, status, nil
 }

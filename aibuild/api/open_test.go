@@ -262,6 +262,50 @@ func TestOneRunForABuild(t *testing.T) {
 	}
 }
 
+// What a project may do is asked of GitLab, which may be slow: builds of others
+// open their runs meanwhile.
+func TestBuildsDoNotWaitForOthers(t *testing.T) {
+	asked, answer := make(chan struct{}, 10), make(chan struct{})
+	l := newLab(t, func(c *Config) {
+		c.Caps = func(of string) (definition.Policy, error) {
+			if of == other {
+				asked <- struct{}{}
+				<-answer
+			}
+			return definition.Policy{Project: of}, nil
+		}
+	})
+	token, slow := l.token(RoleRecorder, project), l.token(RoleRecorder, other)
+	statuses := make(chan int)
+	for range 2 {
+		go func() {
+			statuses <- l.send("POST", "/api/v1/runs", slow, NewRun{Image: "slow", Build: &Build{Job: "other/build", Number: 7}}).status
+		}()
+	}
+	<-asked
+	eventually(t, "the second request waits for the first", func() bool {
+		l.api.opening.mu.Lock()
+		defer l.api.opening.mu.Unlock()
+		t := l.api.opening.of["other/build#7"]
+		return t != nil && t.users == 2
+	})
+	if got := l.send("POST", "/api/v1/runs", token, NewRun{Image: "tiny", Build: &seven}); got.status != 201 {
+		t.Errorf("meanwhile: HTTP %d %s", got.status, got.body)
+	}
+	if got := l.post(token, &seven, openedRecord("tiny-two", project, "")); got.status != 200 {
+		t.Errorf("recorded meanwhile: HTTP %d %s", got.status, got.body)
+	}
+	close(answer)
+	if one, two := <-statuses, <-statuses; one+two != 201+200 {
+		t.Errorf("HTTP %d and %d, want one that opens and one that finds", one, two)
+	}
+	l.api.opening.mu.Lock()
+	defer l.api.opening.mu.Unlock()
+	if len(l.api.opening.of) != 0 {
+		t.Errorf("%d builds are remembered", len(l.api.opening.of))
+	}
+}
+
 func TestRunsPages(t *testing.T) {
 	l := newLab(t, nil)
 	token := l.token(RoleViewer, project, "group/third")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -48,7 +49,11 @@ func (s *Server) registerRecords() {
 
 func (s *Server) record(ctx context.Context, in *recordsInput) (*recordsOutput, error) {
 	g := s.newGate(bearer(ctx), in.Body)
-	var err error
+	done, err := g.turn(ctx, in.Body.Records)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	for _, r := range in.Body.Records {
 		if err = g.pass(ctx, r); err == nil {
 			err = g.fenced(ctx, r, in.Body.Locks)
@@ -76,6 +81,16 @@ func (s *Server) record(ctx context.Context, in *recordsInput) (*recordsOutput, 
 		return nil, err
 	}
 	return &recordsOutput{Body: recorded{len(in.Body.Records)}}, nil
+}
+
+// turn keeps two batches of one build from taking or opening runs of different
+// refs at once.
+func (g *gate) turn(ctx context.Context, records []lineage.Record) (done func(), err error) {
+	opens := func(r lineage.Record) bool { return r.Run != nil }
+	if g.who.Role != RoleRecorder || g.build.Number == 0 || !slices.ContainsFunc(records, opens) {
+		return func() {}, nil
+	}
+	return g.s.opening.begin(ctx, g.build)
 }
 
 // fenced refuses what somebody records who has lost the lock under which it was

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -64,7 +63,7 @@ type Server struct {
 	leases  *leases
 	metrics *metrics
 	ready   readiness
-	opening sync.Mutex // builds open their runs one after the other
+	opening openings // of builds
 }
 
 const (
