@@ -21,6 +21,11 @@ func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 		return p.perhapsLost(r) // whatever jenkins says now, it was started
 	}
 	b, err := p.build(r)
+	return p.follow(r, b, err)
+}
+
+// follow goes by what was read of the run's build.
+func (p *pass) follow(r lineage.ClaimedRun, b jenkins.Build, err error) lineage.RunStep {
 	switch {
 	case errors.Is(err, errLater):
 		return later(r)
@@ -30,6 +35,9 @@ func (p *pass) building(r lineage.ClaimedRun) lineage.RunStep {
 		return waits(r, err.Error(), retryIn(r.Tries+1, err))
 	}
 	p.d.seen(r.ID)
+	if why := foreign(r.Run, b); why != "" {
+		return to(r, lineage.RunLost, why)
+	}
 	if b.Building {
 		return waits(r, fmt.Sprintf("build %d of %s", b.Number, r.JenkinsJob), again(ago(r.StartedAt))/2)
 	}
@@ -211,10 +219,15 @@ func (p *pass) cancelQueued(r lineage.ClaimedRun) lineage.RunStep {
 	return step
 }
 
-// stop aborts a build; its end is seen like any other.
+// stop aborts a build that was just seen to be the run's; its end is seen like
+// any other.
 func (p *pass) stop(r lineage.ClaimedRun) lineage.RunStep {
-	step := p.building(r)
-	if step.Run.State != "" || p.view.up() != nil || r.Build == 0 {
+	if r.Build == 0 {
+		return p.building(r)
+	}
+	b, err := p.build(r)
+	step := p.follow(r, b, err)
+	if err != nil || step.Run.State != "" || !b.Building {
 		return step
 	}
 	if err := p.d.Jenkins.Stop(p.ctx, r.JenkinsJob, r.Build); err != nil && !errors.Is(err, jenkins.ErrNotFound) {
