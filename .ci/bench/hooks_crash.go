@@ -16,7 +16,7 @@ import (
 const (
 	crashRounds  = 20
 	crashClients = 8
-	crashLoad    = 600 * time.Millisecond // of sending before something is killed
+	crashLoad    = 600 * time.Millisecond // of sending before each kill
 )
 
 // promises are what the daemon has answered: each key that was acknowledged,
@@ -92,14 +92,10 @@ func hooksCrashPart(ctx context.Context, b *bench) (lines []line, err error) {
 		return nil, err
 	}
 	p := &promises{acked: map[string]int64{}}
-	lost := line{what: fmt.Sprintf("acknowledged events lost in %d rounds of kill -9, the daemon and MariaDB in turn", crashRounds), unit: "events", bound: none, exact: true}
+	lost := line{what: fmt.Sprintf("acknowledged events lost in %d rounds of kill -9, each of the daemon, then of MariaDB", crashRounds), unit: "events", bound: none, exact: true}
 	doubled := line{what: "events that are there twice", unit: "events", bound: none, exact: true}
 	for round := range crashRounds {
-		kill := s.killDaemon
-		if round%2 == 1 {
-			kill = s.killMariaDB
-		}
-		if err := s.crash(ctx, p, push, round, kill); err != nil {
+		if err := s.crash(ctx, p, push, round, s.killDaemon, s.killMariaDB); err != nil {
 			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
 	}
@@ -117,9 +113,9 @@ func hooksCrashPart(ctx context.Context, b *bench) (lines []line, err error) {
 	return []line{lost, doubled, acked, seen}, err
 }
 
-// crash lets clients send, kills something under them, starts it again, and lets
-// them go on until each has its last answer.
-func (s *hookSite) crash(ctx context.Context, p *promises, push delivered, round int, kill func(context.Context) error) error {
+// crash lets clients send, kills one thing after the other under them and starts
+// it again, and lets them go on until each has its last answer.
+func (s *hookSite) crash(ctx context.Context, p *promises, push delivered, round int, kills ...func(context.Context) error) error {
 	before := p.len()
 	stop := make(chan struct{})
 	var all sync.WaitGroup
@@ -127,9 +123,14 @@ func (s *hookSite) crash(ctx context.Context, p *promises, push delivered, round
 	for i := range crashClients {
 		all.Go(func() { errs[i] = s.client(ctx, p, push, fmt.Sprintf("crash %d %d", round, i), stop) })
 	}
-	killed := s.pause(ctx, crashLoad)
-	if killed == nil {
-		killed = kill(ctx)
+	var killed error
+	for _, kill := range kills {
+		if killed = s.pause(ctx, crashLoad); killed == nil {
+			killed = kill(ctx)
+		}
+		if killed != nil {
+			break
+		}
 	}
 	if killed == nil {
 		killed = s.pause(ctx, crashLoad/2)
