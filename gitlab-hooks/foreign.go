@@ -22,7 +22,7 @@ func (p *pass) orphan(r lineage.ClaimedRun) string {
 // parameters of the one before. Empty: it is the run's, or does not tell.
 func foreign(r lineage.Run, b jenkins.Build) string {
 	if of := b.Params["AIBUILD_RUN_ID"]; of != "" && of != r.ID && of != r.RetryOf {
-		return cut(fmt.Sprintf("build %d of %s is not this run's: it was started for run %s (AIBUILD_RUN_ID)", b.Number, r.JenkinsJob, of), maxReason)
+		return fmt.Sprintf("build %d of %s is not this run's: it was started for run %s (AIBUILD_RUN_ID)", b.Number, r.JenkinsJob, of)
 	}
 	return ""
 }

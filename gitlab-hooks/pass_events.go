@@ -242,7 +242,8 @@ func (d *Dispatcher) sure(ctx context.Context, ref string, img ImageChange, r *l
 	}
 	a, is := found[0].Artifact, img.Definition.Digests
 	if branch := strings.TrimPrefix(ref, "refs/heads/"); strings.TrimPrefix(a.Ref, "refs/heads/") != branch {
-		r.From, r.Reason = fromBuild, fmt.Sprintf("%s; %s was built from %s, not from %s", r.Reason, found[0].Ref(), orElse(a.Ref, "no branch"), branch)
+		r.From = fromBuild
+		r.Reason += fmt.Sprintf("; %s was built from %s, not from %s", found[0].Ref(), orElse(a.Ref, "no branch"), branch)
 		return nil
 	}
 	was := is

@@ -56,7 +56,8 @@ func TestHookBeforeTheFirstLook(t *testing.T) {
 	t.Parallel()
 	f := newFactoryOn(t, "", newInbox(t))
 	one := f.work.commit("one", library)
-	f.push(one, "refs/heads/a")
+	other := f.work.commit("other", library.with(files{"images/a/f": plain("other"), "images/b/f": plain("other")}))
+	f.push(other, "refs/heads/a")
 	f.push(one, head)
 	if _, err := f.in.AcceptEvents(t.Context(), []lineage.HookEvent{{
 		Instance: f.URL(), Key: "hook", Event: "push", Project: "ops/images", Ref: head, Before: fmt.Sprintf("%040d", 0), After: one, State: lineage.EventPending,
@@ -67,7 +68,7 @@ func TestHookBeforeTheFirstLook(t *testing.T) {
 	if n, err := f.d.passEvents(t.Context()); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	f.until("both refs are known", func() bool { return f.heads()[one] == 2 })
+	f.until("both refs are known", func() bool { return f.heads()[one] == 1 && f.heads()[other] == 1 })
 	runs := f.ended()
 	if got := states(runs); got != "a:success b:success" || runs[0].Ref != head {
 		t.Errorf("runs %s; want those of the hook", got)

@@ -6,7 +6,8 @@ import (
 	"fmt"
 )
 
-const deliveredSQL = "SELECT " + eventColumns + " FROM hook_event FORCE INDEX (delivery) WHERE instance = ? AND idempotency_key = ?"
+const deliveredSQL = "SELECT " + eventColumns +
+	" FROM hook_event FORCE INDEX (delivery) WHERE instance = ? AND idempotency_key = ?"
 
 // Delivered gives what the inbox holds under a key, without its payload, and
 // stores nothing. [ErrNotFound] when nothing came with it.
