@@ -575,5 +575,6 @@ func (i *inbox) another(t *testing.T, name string) *lineage.Store {
 	if err := store.Migrate(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)
 	}
+	i.reports(t, name)
 	return store
 }

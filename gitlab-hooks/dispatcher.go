@@ -51,6 +51,8 @@ type Dispatcher struct {
 	// HeadsEvery is how often heads and hooks are looked at; 0: 5 minutes.
 	HeadsEvery time.Duration
 
+	reportFor time.Duration // how long the report of a build that has ended is waited for; 0: 5 minutes; negative: not at all
+
 	wakes   chan struct{}
 	once    sync.Once
 	jobs    jobCache
@@ -60,8 +62,9 @@ type Dispatcher struct {
 	session string    // of Jenkins
 	restart time.Time // when the session was last seen to change
 	missed  map[string]time.Time
-	unread  map[string]int // how often the console of a run could not be read
-	resting time.Time      // until when GitLab is told nothing, as it did not answer
+	silent  map[string]time.Time // since when the report of a build that has ended is missing
+	unread  map[string]int       // how often the console of a run could not be read
+	resting time.Time            // until when GitLab is told nothing, as it did not answer
 	stats   DispatchStats
 	chores  map[string]time.Time // when each was done last
 }
@@ -96,7 +99,7 @@ const (
 func (d *Dispatcher) init() {
 	d.once.Do(func() {
 		d.wakes = make(chan struct{}, 1)
-		d.missed, d.chores, d.unread = map[string]time.Time{}, map[string]time.Time{}, map[string]int{}
+		d.missed, d.silent, d.chores, d.unread = map[string]time.Time{}, map[string]time.Time{}, map[string]time.Time{}, map[string]int{}
 		if d.Log == nil {
 			d.Log = hclog.NewNullLogger()
 		}
@@ -108,7 +111,7 @@ func (d *Dispatcher) init() {
 				*into = value
 			}
 		}
-		for into, value := range map[*time.Duration]time.Duration{&d.QueueFor: 24 * time.Hour, &d.LostAfter: time.Minute, &d.HeadsEvery: 5 * time.Minute} {
+		for into, value := range map[*time.Duration]time.Duration{&d.QueueFor: 24 * time.Hour, &d.LostAfter: time.Minute, &d.reportFor: 5 * time.Minute, &d.HeadsEvery: 5 * time.Minute} {
 			if *into == 0 {
 				*into = value
 			}

@@ -195,6 +195,7 @@ func TestOddEndsOfBuilds(t *testing.T) {
 	}
 	t.Run("deleted", func(t *testing.T) {
 		id, r := begin(t)
+		f.reportsNothing(id)
 		f.must(f.jenkins.DeleteBuild(jobPath, int(r.Build)))
 		f.ends(id, lineage.RunLost, fmt.Sprintf("build %d of %s was deleted before its end was seen", r.Build, jobPath))
 		f.until("gitlab is told", func() bool { return f.status(id, "a") == statusFailed })
@@ -221,6 +222,32 @@ func TestOddEndsOfBuilds(t *testing.T) {
 		f.ends(id, lineage.RunCancelled, "somebody took it out of jenkins' queue")
 		f.jenkins.QuietDown(false)
 	})
+	t.Run("success of a build that reported nothing", func(t *testing.T) {
+		f.d.reportFor = time.Hour
+		id, _ := begin(t)
+		f.reportsNothing(id)
+		removeFile(t, hold)
+		f.hurry("the report is waited for", func() bool { return strings.Contains(f.run(id).Reason, "waits for what aibuild reports") })
+		f.d.reportFor = -1
+		r := f.ends(id, lineage.RunFailure, silentReason)
+		if r.Failure == nil || r.Failure.Sentence != silentReason || !strings.Contains(strings.Join(r.Failure.Lines, "\n"), "building images/a") {
+			t.Errorf("failure %+v", r.Failure)
+		}
+		f.until("gitlab is told", func() bool { return f.status(id, "a") == statusFailed })
+	})
+	t.Run("success of a build that reported late", func(t *testing.T) {
+		f.d.reportFor = time.Hour
+		id, _ := begin(t)
+		f.reportsNothing(id)
+		removeFile(t, hold)
+		f.hurry("the report is waited for", func() bool { return strings.Contains(f.run(id).Reason, "waits for what aibuild reports") })
+		_, err := f.db.Exec("UPDATE run SET exit_code = 0 WHERE commit_sha = ?", id)
+		f.must(err)
+		f.ends(id, lineage.RunSuccess, "SUCCESS")
+		if len(f.d.silent) != 0 {
+			t.Errorf("still waited for: %v", f.d.silent)
+		}
+	})
 	t.Run("not built", func(t *testing.T) {
 		f.addJob(f.jenkins, func(j *jenkinstest.Job) { j.NotBuiltReturn = 4 })
 		writeFile(t, filepath.Join(f.dir, "exit-a"), "4")
@@ -228,6 +255,13 @@ func TestOddEndsOfBuilds(t *testing.T) {
 		f.ends(id, lineage.RunNotBuilt, "NOT_BUILT")
 		f.until("gitlab is told", func() bool { return f.status(id, "a") == statusCanceled })
 	})
+}
+
+// reportsNothing makes the build of a commit one from which nothing was reported.
+func (h *hasty) reportsNothing(id string) {
+	h.t.Helper()
+	_, err := h.db.Exec("UPDATE run SET exit_code = NULL WHERE commit_sha = ?", id)
+	h.must(err)
 }
 
 // outbox is what is noted of a run's status.

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// handlerLog writes down what a receiver does not take: whoever set up a webhook looks here for why nothing comes of it.
-// Anybody can send such deliveries, so each class has one line a minute.
+// handlerLog writes down what a receiver does not take: whoever set up a webhook looks there for why nothing comes of
+// it. Anybody can send such deliveries, so each class has one line a minute.
 type handlerLog struct {
 	mu      sync.Mutex
 	classes map[string]*sparse // as bounded as those of HandlerStats
@@ -55,15 +55,16 @@ func (l *handlerLog) turn(class string, now time.Time) (left int64, ok bool) {
 	return left, true
 }
 
-// elsewhere warns, once for each host, of a proven delivery that names another GitLab than the configured one: most often
-// GitLab's external URL is not gitlab.url. It counts as of the configured one all the same, as secrets belong to one
-// instance, and nothing is ever fetched from an address that a delivery names.
+// elsewhere warns, once for each host, of a proven delivery that names another GitLab than the configured one: most
+// often GitLab's external URL is not gitlab.url. It counts as of the configured one all the same, as secrets belong to
+// one instance, and nothing is ever fetched from an address that a delivery names.
 func (h *Handler) elsewhere(r *http.Request) {
 	said, ours := hostOf(r.Header.Get("X-Gitlab-Instance")), hostOf(h.GitLabURL)
 	if said == "" || ours == "" || said == ours || !h.notes.news(said) {
 		return
 	}
-	h.Log.Warn("a proven delivery names another gitlab than gitlab.url; it is taken as of gitlab.url: compare that with gitlab's external url",
+	h.Log.Warn("a proven delivery names another gitlab than gitlab.url; it is taken as of gitlab.url: "+
+		"compare that with gitlab's external url",
 		"named", said, "gitlab.url", ours, "remote", remote(r))
 }
 

@@ -30,8 +30,8 @@ const (
 // LogFile is where the console of a run's build is kept, compressed by zstd.
 func LogFile(dir, run string) string { return filepath.Join(dir, run+".log.zst") }
 
-// console keeps the console of a build that has ended, and gives its last lines; wait is not 0 where that is to be tried
-// again before the run ends. Consoles are read between the looks at other runs, so that they may not take long.
+// console keeps the console of a build that has ended, and gives its last lines; wait is not 0 where that is to be
+// tried again before the run ends. Consoles are read between the looks at other runs, so that they may not take long.
 func (p *pass) console(r lineage.Run, number int64) (tail []string, wait time.Duration, why error) {
 	if p.logs > logWithin {
 		return nil, time.Second, errLater

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/jenkins"
@@ -99,6 +100,9 @@ func (p *pass) end(r lineage.ClaimedRun, b jenkins.Build) lineage.RunStep {
 	if err != nil {
 		return waits(r, err.Error(), retryIn(0, err))
 	}
+	if silent(now, b) && r.CancelBy == "" && !p.d.reportIsLate(r.ID) {
+		return waits(r, fmt.Sprintf("jenkins says %s; waits for what aibuild reports of it", b.Result), retryIn(2, nil))
+	}
 	state, reason := judge(now, b)
 	step := to(r, state, reason)
 	step.Run.BuildURL, step.Run.FinishedAt = b.URL, b.StartedAt.Add(b.Duration)
@@ -109,7 +113,8 @@ func (p *pass) end(r lineage.ClaimedRun, b jenkins.Build) lineage.RunStep {
 	if wait > 0 {
 		return waits(r, "its build has ended, and its console is to be read: "+err.Error(), wait)
 	}
-	if state == lineage.RunFailure && now.Failure == nil {
+	p.d.reported(r.ID)
+	if state == lineage.RunFailure && now.Failure == nil && (now.ExitCode == nil || b.Result != "SUCCESS") {
 		step.Run.Failure = unreported(r, b, tail)
 	}
 	return step
@@ -127,6 +132,9 @@ func judge(r lineage.Run, b jenkins.Build) (state, reason string) {
 	}
 	switch b.Result {
 	case "SUCCESS":
+		if silent(r, b) {
+			return lineage.RunFailure, silentReason
+		}
 		if state = recordedState(r); state != lineage.RunSuccess {
 			return state, reasonOr(reason, said+", though aibuild ended with exit status "+fmt.Sprint(*r.ExitCode))
 		}
@@ -158,12 +166,43 @@ func failureReason(f lineage.Failure) string {
 	return strings.TrimPrefix(f.Stage+": ", ": ") + f.Sentence
 }
 
+const silentReason = "jenkins says SUCCESS, but aibuild reported nothing from the build: " +
+	"does the job run aibuild, with AIBUILD_SERVER or AIBUILD_DSN set?"
+
+// silent: Jenkins is content with a build, from which aibuild reported neither its end nor an image. Who pushed must
+// not take that for an image.
+func silent(r lineage.Run, b jenkins.Build) bool {
+	return b.Result == "SUCCESS" && r.ExitCode == nil && r.ImageUUID == ""
+}
+
+// reportIsLate says whether the report of a build that has ended was waited for long enough: what aibuild could not
+// tell at once waits in a journal on the agent.
+func (d *Dispatcher) reportIsLate(run string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	since, known := d.silent[run]
+	if !known {
+		d.silent[run] = time.Now()
+		return d.reportFor < 0
+	}
+	return time.Since(since) > d.reportFor
+}
+
+func (d *Dispatcher) reported(run string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.silent, run)
+}
+
 // unreported is the failure of a build that said nothing to aibuild.
 func unreported(r lineage.ClaimedRun, b jenkins.Build, tail []string) *lineage.Failure {
+	sentence := fmt.Sprintf("build %d of %s ended as %s, and aibuild reported nothing from it", b.Number, r.JenkinsJob, b.Result)
+	if b.Result == "SUCCESS" {
+		sentence = silentReason
+	}
 	return &lineage.Failure{
-		Stage: "jenkins", Blame: lineage.BlameInfrastructure,
-		Sentence: fmt.Sprintf("build %d of %s ended as %s, and aibuild reported nothing from it", b.Number, r.JenkinsJob, b.Result),
-		Lines:    tail, Evidence: []string{b.URL + "console"}, Next: "aibuild runs log " + r.ID,
+		Stage: "jenkins", Blame: lineage.BlameInfrastructure, Sentence: sentence,
+		Lines: tail, Evidence: []string{b.URL + "console"}, Next: "aibuild runs log " + r.ID,
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// refusals adds up for how long Jenkins was there and refused a job. Only that time makes a run hopeless: while Jenkins is
-// away, or a run waits for its turn, nobody has refused anything. A new process begins to count anew.
+// refusals adds up for how long Jenkins was there and refused a job. Only that time makes a run hopeless: while Jenkins
+// is away, or a run waits for its turn, nobody has refused anything. A new process begins to count anew.
 type refusals struct {
 	mu sync.Mutex
 	of map[string]*refusal // by the job and what was tried; as many as are configured
