@@ -90,7 +90,7 @@ func hooksTriggerPart(ctx context.Context, b *bench) (lines []line, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	jenkins, err := startJenkins(b.path("trigger-jenkins"), "exit 0\n", 4, hookJob)
+	jenkins, err := startJenkins(b.path("trigger-jenkins"), "exit 1\n", 4, hookJob) // a success that reports nothing is waited for
 	if err != nil {
 		return nil, err
 	}
