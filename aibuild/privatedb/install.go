@@ -60,7 +60,16 @@ func (s site) runInstaller(ctx context.Context, data string) error {
 	args = append(args, "--datadir="+data, "--force", "--skip-test-db", "--skip-name-resolve",
 		"--auth-root-authentication-method=normal", "--innodb-log-file-size="+logFileSize)
 	args = append(args, asRoot()...)
-	res, err := process.Cmd{Path: "mariadb-install-db", Args: args, Timeout: 5 * time.Minute, Log: s.log}.Run(ctx)
+	// A folder of its own: a server that starts removes the temporary tables that it finds, also those of another one
+	// that is being installed at the same moment.
+	tmp := data + ".tmp"
+	if err := errors.Join(os.RemoveAll(tmp), os.MkdirAll(tmp, 0o700)); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	res, err := process.Cmd{
+		Path: "mariadb-install-db", Args: args, Env: process.Environ("TMPDIR=" + tmp), Timeout: 5 * time.Minute, Log: s.log,
+	}.Run(ctx)
 	if err != nil && res != nil {
 		return fmt.Errorf("%w\n%s", needs(err), complaints(res.Stdout))
 	}
