@@ -275,8 +275,10 @@ func TestBuildsDoNotWaitForOthers(t *testing.T) {
 			return definition.Policy{Project: of}, nil
 		}
 	})
+	release := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(release)
 	token, slow := l.token(RoleRecorder, project), l.token(RoleRecorder, other)
-	statuses := make(chan int)
+	statuses := make(chan int, 2)
 	for range 2 {
 		go func() {
 			statuses <- l.send("POST", "/api/v1/runs", slow, NewRun{Image: "slow", Build: &Build{Job: "other/build", Number: 7}}).status
@@ -295,7 +297,7 @@ func TestBuildsDoNotWaitForOthers(t *testing.T) {
 	if got := l.post(token, &seven, openedRecord("tiny-two", project, "")); got.status != 200 {
 		t.Errorf("recorded meanwhile: HTTP %d %s", got.status, got.body)
 	}
-	close(answer)
+	release()
 	if one, two := <-statuses, <-statuses; one+two != 201+200 {
 		t.Errorf("HTTP %d and %d, want one that opens and one that finds", one, two)
 	}
