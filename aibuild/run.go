@@ -266,6 +266,10 @@ func (p *Pipeline) resumable(ctx context.Context, def *checkout, o RunOptions) (
 	if err != nil || img.Artifact().BuildDigest != def.Digests.Build || img.Revoked() || o.From != StageTest && img.passed("") != nil {
 		return nil, err
 	}
+	// A run of the daemon's is of a ref: an image of another one may not go where this one may.
+	if o.Build.RunID != "" && p.ref(def) != img.Artifact().Ref {
+		return nil, nil
+	}
 	return img, nil
 }
 

@@ -67,6 +67,12 @@
 // to tell. What has ended, or was not started, is a conflict; the exact
 // repetition of what was recorded is not, at any time.
 //
+// Its build is of the job that the configuration names for the project
+// (Config.Job); the run has the job as it is spelled there. All unfinished runs of
+// one build are of one project and one ref, a retry is of its run's ref, and what
+// is published or released must be an image of a ref that may. Of events without
+// a payload it writes noted only.
+//
 // A build that nobody started from here opens a run by itself, as building; the
 // daemon follows it like its own.
 //
