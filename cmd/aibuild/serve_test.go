@@ -348,7 +348,7 @@ func TestPushMakesAnImage(t *testing.T) {
 	}
 
 	// A branch that may not release stops after its tests.
-	s.edit("images/other/off.img", string(bootSector())+"another build")
+	s.edit("images/other/off.rom", string(offROM())+"another build")
 	four := s.push("on a branch", "feature")
 	if got, run := s.runsOf(four, 1); got != "other:success" {
 		t.Errorf("the branch: %s, %v", got, run)
