@@ -103,6 +103,9 @@ type ending struct {
 
 // build is packer build.
 func (r *run) build(ctx context.Context) (*Artifact, error) {
+	if err := sharePorts(r.cache()); err != nil {
+		r.note(err.Error())
+	}
 	s := newScanner(r.talk.line)
 	sink, err := r.openStream(s)
 	if err != nil {

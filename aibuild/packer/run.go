@@ -156,14 +156,17 @@ func (r *run) args(command string) []string {
 	return append(args, r.template)
 }
 
+func (r *run) cache() string {
+	if r.tool.CacheDir != "" {
+		return r.tool.CacheDir
+	}
+	return filepath.Join(r.folder.run, "cache")
+}
+
 // env is Packer's whole environment.
 func (r *run) env() []string {
-	cache := r.tool.CacheDir
-	if cache == "" {
-		cache = filepath.Join(r.folder.run, "cache")
-	}
 	env := environ(
-		"PACKER_LOG=1", "PACKER_LOG_PATH="+r.logPath(), "PACKER_CACHE_DIR="+cache, "PACKER_NO_COLOR=1",
+		"PACKER_LOG=1", "PACKER_LOG_PATH="+r.logPath(), "PACKER_CACHE_DIR="+r.cache(), "PACKER_NO_COLOR=1",
 		"CHECKPOINT_DISABLE=1", "TMPDIR="+r.folder.tmp, "PACKER_TMP_DIR="+r.folder.tmp,
 	)
 	if r.emu.name == "" || r.emu.byPath {
