@@ -276,8 +276,13 @@ func (c *cellRun) kill(ctx context.Context, k caseRun) error {
 	}
 	_, err := c.m.shell.output(limited, strings.Join([]string{"exec", "sh", quote(k.dir + "/kill"), sudo, strconv.Itoa(k.index)}, " "), nil)
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err == nil:
+		// A new connection: some SSH servers drop the old one a moment after a program of it was killed, which would be
+		// taken for the next case's fault.
+		c.m.shell.close()
+		return c.m.reconnect(ctx)
 	case errors.Is(err, errLate):
 		return newFault(StoppedReply, fmt.Sprintf("the case ran out of time and the guest does not answer for %.0f s", limit.Seconds()), time.Since(c.m.started))
 	}
