@@ -13,6 +13,8 @@ import (
 
 	"github.com/xanzy/go-gitlab"
 	"golang.org/x/time/rate"
+
+	"github.com/guestos/aibuild/jenkins"
 )
 
 const (
@@ -134,7 +136,7 @@ func unanswered(failed *Error, err error) error {
 		failed.Detail = transport.Err.Error() // without method and URL, which are said already
 	}
 	failed.Hint = "check the url, the name, the certificate and the network, then try again"
-	if hint := tlsHint(err); hint != "" {
+	if hint := jenkins.TLSHint(err, "gitlab.ca_file"); hint != "" {
 		failed.Hint = hint
 	}
 	switch {

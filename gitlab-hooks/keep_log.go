@@ -47,7 +47,7 @@ func (p *pass) console(r lineage.Run, number int64) (tail []string, wait time.Du
 		return tail, 0, nil
 	}
 	if ctx.Err() == nil { // a console that takes too long says nothing of others
-		p.view.heard(err) //nolint:errcheck // it gives the same error back
+		_ = p.view.heard(err) // it gives the same error back
 	}
 	if errors.Is(err, jenkins.ErrUnavailable) && !last {
 		return nil, retryIn(1, err), err

@@ -111,7 +111,7 @@ func (c Client) failure(op string, err error) error {
 		failed.Detail = transport.Err.Error() // without method and URL, which are said already
 	}
 	failed.Hint = "check the url, the name, the certificate and the network, then try again"
-	if hint := tlsHint(err); hint != "" {
+	if hint := TLSHint(err, "jenkins.ca_file"); hint != "" {
 		failed.Hint = hint
 	}
 	switch {

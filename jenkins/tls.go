@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// tlsHint says what to do where no connection came about as the server could not prove who it is, or speaks only what
-// is not safe any more; empty for all other errors.
-func tlsHint(err error) string {
+// TLSHint says what to do where no connection came about as a server could not prove who it is, or speaks only what is
+// not safe any more; empty for all other errors. caFile is the setting that names the certificate of an own authority.
+func TLSHint(err error, caFile string) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "name the certificate of its authority as jenkins.ca_file, or let this machine trust it"
+		return "name the certificate of its authority as " + caFile + ", or let this machine trust it"
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "write the url with a name that the certificate is for, or have one made for this name"

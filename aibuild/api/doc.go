@@ -31,6 +31,7 @@
 //	GET    /api/v1/images/REF/history the images of a name, and the runs that made none
 //	GET    /api/v1/events             the audit
 //	GET    /api/v1/caps               what a project may do
+//	GET    /api/v1/pushes             what GitLab told of, and what became of it
 //	POST   /api/v1/locks              take the lock on an image name
 //	POST   /api/v1/locks/ID/renew     keep it
 //	DELETE /api/v1/locks/ID           give it back

@@ -46,7 +46,9 @@ func (r *run) judge(ctx context.Context, err error, end ending) *Failed {
 
 func cancelled(ctx context.Context, doing string) *Failed {
 	err := ctx.Err()
-	if cause := context.Cause(ctx); !errors.Is(cause, err) {
+	if cause := context.Cause(ctx); errors.Is(cause, err) {
+		err = cause
+	} else {
 		err = fmt.Errorf("%w: %w", err, cause)
 	}
 	return &Failed{

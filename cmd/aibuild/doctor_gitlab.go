@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,12 +136,7 @@ func (d *doctor) webhooks(ctx context.Context, client hooks.Client, path string)
 		d.gitlabFails(warn, check, err)
 		return
 	}
-	var ours []hooks.ProjectHook
-	for _, h := range all {
-		if u, err := url.Parse(h.URL); err == nil && strings.HasSuffix(strings.TrimRight(u.Path, "/"), hookPath) {
-			ours = append(ours, h)
-		}
-	}
+	ours := slices.DeleteFunc(slices.Clone(all), leadsElsewhere)
 	if len(ours) == 0 {
 		d.noWebhook(ctx, check, path, all)
 		return
@@ -153,14 +148,14 @@ func (d *doctor) webhooks(ctx context.Context, client hooks.Client, path string)
 
 func (d *doctor) webhook(ctx context.Context, client hooks.Client, check, path string, h hooks.ProjectHook) {
 	found, before := h.URL, len(d.findings)
-	if problem, fix := remedied(h.Problem()); problem != "" {
+	if problem, fix := remedied(h.Problem(), ";"); problem != "" {
 		d.add(bad, check, found+": "+problem, fix)
 	}
 	if want := d.hookURL(); d.w.config.PublicURL != "" && !strings.EqualFold(strings.TrimRight(h.URL, "/"), want) {
 		d.add(warn, check, fmt.Sprintf("it leads to %s, and public_url to %s", h.URL, want), "correct the webhook's url, if that is not this daemon")
 	}
 	last, known, err := client.LastDelivery(ctx, path, h.ID)
-	switch problem, fix := remedied(last.Problem()); {
+	switch problem, fix := remedied(last.Problem(), ";"); {
 	case err != nil:
 		d.gitlabFails(warn, check, err)
 	case problem != "":
@@ -229,8 +224,8 @@ func (d *doctor) gitlabFails(status, check string, err error) {
 }
 
 // remedied tells what is wrong from what to do about it, in a sentence that has
-// both with a semicolon between them.
-func remedied(text string) (problem, fix string) {
-	problem, fix, _ = strings.Cut(text, "; ")
+// both with a mark between them.
+func remedied(text, mark string) (problem, fix string) {
+	problem, fix, _ = strings.Cut(text, mark+" ")
 	return problem, fix
 }

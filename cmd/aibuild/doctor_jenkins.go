@@ -84,7 +84,7 @@ func (d *doctor) job(ctx context.Context, client jenkins.Client, use jobUse) {
 		d.jenkinsFails(check, err)
 		return
 	}
-	if problem, fix := halves(hooks.JobProblem(job)); problem != "" {
+	if problem, fix := remedied(hooks.JobProblem(job), ":"); problem != "" {
 		d.add(bad, check, problem, fix)
 	}
 	rights := d.rights(ctx, client, check, use.path)
@@ -170,11 +170,4 @@ func (d *doctor) jenkinsFails(check string, err error) {
 	bare := *failed
 	bare.Hint = ""
 	d.fails(check, &bare, failed.Hint)
-}
-
-// halves tells what is wrong from what to do about it, in a sentence that has
-// both with a colon between them.
-func halves(text string) (problem, fix string) {
-	problem, fix, _ = strings.Cut(text, ": ")
-	return problem, fix
 }

@@ -88,28 +88,24 @@ func (n standard) answer(project string) ([]string, error) {
 // caps is what the definitions of a project may ask for, as configured now.
 func (s *service) caps(project string) (definition.Policy, error) {
 	settings := s.settings.Load()
-	for _, p := range settings.watched {
-		if p.Mirror.Project != project {
-			continue
-		}
-		policy := p.Policy
-		if len(policy.ReleaseRefs) > 0 {
-			return policy, nil
-		}
-		var err error
-		policy.ReleaseRefs, err = s.standards.of(settings.clients.GitLab, project)
-		return policy, err
+	p, known := settings.project(project)
+	if !known {
+		return definition.Policy{}, fmt.Errorf("project %s: %w", project, lineage.ErrNotFound)
 	}
-	return definition.Policy{}, fmt.Errorf("project %s: %w", project, lineage.ErrNotFound)
+	policy := p.Policy
+	if len(policy.ReleaseRefs) > 0 {
+		return policy, nil
+	}
+	var err error
+	policy.ReleaseRefs, err = s.standards.of(settings.clients.GitLab, project)
+	return policy, err
 }
 
 // job is the Jenkins job that builds a project, as the dispatcher chooses it.
 func (s *service) job(project string) string {
 	settings := s.settings.Load()
-	for _, p := range settings.watched {
-		if p.Mirror.Project == project && p.Job != "" {
-			return p.Job
-		}
+	if p, _ := settings.project(project); p.Job != "" {
+		return p.Job
 	}
 	return settings.clients.Job
 }

@@ -25,6 +25,15 @@ type settings struct {
 	cert    *tls.Certificate // nil without TLS
 }
 
+// project is what is configured of a project, by its path.
+func (s *settings) project(path string) (p hooks.Watched, known bool) {
+	i := slices.IndexFunc(s.watched, func(p hooks.Watched) bool { return p.Mirror.Project == path })
+	if i < 0 {
+		return hooks.Watched{}, false
+	}
+	return s.watched[i], true
+}
+
 // configure makes settings of a configuration, all or none.
 func (s *service) configure(c config) error {
 	next := &settings{config: c, secrets: s.globalSecrets(c)}
@@ -191,12 +200,8 @@ func ownerName() (string, error) {
 }
 
 func (s *service) known(project string) bool {
-	for _, p := range s.settings.Load().watched {
-		if p.Mirror.Project == project {
-			return true
-		}
-	}
-	return false
+	_, known := s.settings.Load().project(project)
+	return known
 }
 
 // jenkinsClient is nil where no Jenkins is configured.

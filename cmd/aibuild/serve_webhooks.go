@@ -50,10 +50,7 @@ func webhookTrouble(ctx context.Context, client hooks.Client, project string) (s
 	if err != nil {
 		return "", err
 	}
-	ours := slices.DeleteFunc(all, func(h hooks.ProjectHook) bool {
-		u, err := url.Parse(h.URL)
-		return err != nil || !strings.HasSuffix(strings.TrimRight(u.Path, "/"), hookPath)
-	})
+	ours := slices.DeleteFunc(all, leadsElsewhere)
 	var why []string
 	for _, h := range ours {
 		if h.Problem() == "" {
@@ -62,6 +59,12 @@ func webhookTrouble(ctx context.Context, client hooks.Client, project string) (s
 		why = append(why, h.Problem())
 	}
 	return strings.Join(why, "; "), nil
+}
+
+// leadsElsewhere says whether a webhook is none that a daemon takes.
+func leadsElsewhere(h hooks.ProjectHook) bool {
+	u, err := url.Parse(h.URL)
+	return err != nil || !strings.HasSuffix(strings.TrimRight(u.Path, "/"), hookPath)
 }
 
 // unwell says in how many projects no webhook is well.
