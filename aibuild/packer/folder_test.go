@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,7 +76,8 @@ func TestLongWorkFolder(t *testing.T) {
 	if !a.ConsoleWatched || a.Path != filepath.Join(j.WorkDir, "output", "guest.qcow2") {
 		t.Errorf("artifact %+v", a)
 	}
-	if entries, err := os.ReadDir(tmp); err != nil || len(entries) != 0 {
+	// The port locks stay: Packers of other state folders may hold some of them.
+	if entries, err := os.ReadDir(tmp); err != nil || len(entries) != 1 || entries[0].Name() != "aibuild-ports-"+strconv.Itoa(os.Getuid()) {
 		t.Errorf("left in TMPDIR: %v (%v)", entries, err)
 	}
 }
