@@ -51,6 +51,9 @@ func (b *batcher) accept(ctx context.Context, e lineage.HookEvent) (lineage.Acce
 	if int64(time.Since(processStart)) < b.down.Load() {
 		return lineage.Accepted{}, errDatabaseRests
 	}
+	if err := e.Pack(); err != nil { // here, where deliveries do so side by side
+		return lineage.Accepted{}, err
+	}
 	d := &delivery{e, make(chan stored, 1)}
 	select {
 	case b.waiting <- d:
