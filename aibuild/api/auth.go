@@ -17,12 +17,17 @@ func (s *Server) authenticate(r *http.Request) (lineage.Token, error) {
 		s.metrics.denied("no_token")
 		return lineage.Token{}, &Problem{Code: CodeUnauthorized, Detail: "send a token: Authorization: Bearer aib_…; an administrator makes one with: aibuild token create"}
 	}
-	bad := &Problem{Code: CodeUnauthorized, Detail: "this token is unknown, expired or revoked; an administrator makes one with: aibuild token create"}
 	if !strings.EqualFold(scheme, "Bearer") || !tokenForm.MatchString(value) {
 		s.metrics.denied("bad_token")
-		return lineage.Token{}, bad
+		return lineage.Token{}, badToken()
 	}
-	t, err := s.config.Store.TokenByHash(r.Context(), HashToken(Secret(value)))
+	return s.tokenByHash(r, HashToken(Secret(value)))
+}
+
+// tokenByHash looks a token up by its sha256.
+func (s *Server) tokenByHash(r *http.Request, hash string) (lineage.Token, error) {
+	bad := badToken()
+	t, err := s.config.Store.TokenByHash(r.Context(), hash)
 	if errors.Is(err, lineage.ErrNotFound) {
 		s.metrics.denied("bad_token")
 		return lineage.Token{}, bad
@@ -33,4 +38,8 @@ func (s *Server) authenticate(r *http.Request) (lineage.Token, error) {
 		return lineage.Token{}, bad
 	}
 	return t, err
+}
+
+func badToken() error {
+	return &Problem{Code: CodeUnauthorized, Detail: "this token is unknown, expired or revoked; an administrator makes one with: aibuild token create"}
 }

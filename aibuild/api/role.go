@@ -34,6 +34,7 @@ const (
 	maySteer       // cancel and retry
 	mayRecord
 	mayLock
+	mayRelease // and roll back, revoke, restore, hold
 )
 
 // roles says who has a right.
@@ -45,6 +46,8 @@ func (r right) roles() []string {
 		return []string{RoleOperator, RoleReleaser, RoleAdmin, RoleRecorder}
 	case maySteer:
 		return []string{RoleOperator, RoleReleaser, RoleAdmin}
+	case mayRelease:
+		return []string{RoleReleaser, RoleAdmin}
 	default: // mayRecord, mayLock
 		return []string{RoleReleaser, RoleAdmin, RoleRecorder}
 	}

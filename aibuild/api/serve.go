@@ -206,6 +206,11 @@ func (p *probe) WriteHeader(status int)      { p.status = status }
 
 // refuse answers with a problem.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if !isAPI(r.URL.Path) && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		pageHeaders(w.Header())
+		s.refusePage(w, r, err) // a browser
+		return
+	}
 	p := s.fail(r.Context(), err)
 	h := w.Header()
 	if p.retryAfter != "" {

@@ -34,6 +34,14 @@ type Config struct {
 	// OpenPages shows the pages of runs without a token to who is on this machine
 	// (serve --dev): it is where commit statuses lead. The API needs one always.
 	OpenPages bool
+	// PublicPages shows the pages to everybody, without any action. Who signs in
+	// may do what the token's role lets them do.
+	PublicPages bool
+	// Secure marks the cookie of a session for TLS only, where a proxy does TLS.
+	Secure bool
+	// SessionKey makes sessions of the pages outlive this process, and be good at
+	// other daemons with the same key; nil: one that ends with the server.
+	SessionKey []byte
 
 	Timeout time.Duration // of one request; 0 = 30 s
 	LockTTL time.Duration // how long a lock outlives its last renewal; 0 = 30 s
@@ -52,13 +60,14 @@ type Server struct {
 	now     func() time.Time
 	timeout time.Duration
 
-	api    huma.API
-	guard  *http.ServeMux // below /api/: behind tokens
-	open   *http.ServeMux // everything else
-	rights map[string]right
-	bodies map[string]bool // patterns whose requests have a body
-	spec   []byte
-	docs   []byte
+	api     huma.API
+	guard   *http.ServeMux // below /api/: behind tokens
+	open    *http.ServeMux // everything else
+	rights  map[string]right
+	bodies  map[string]bool // patterns whose requests have a body
+	session []byte          // key of the sessions
+	spec    []byte
+	docs    []byte
 
 	leases  *leases
 	metrics *metrics
@@ -81,6 +90,7 @@ func New(c Config) (*Server, error) {
 		guard: http.NewServeMux(), open: http.NewServeMux(),
 		rights: map[string]right{}, bodies: map[string]bool{},
 	}
+	s.session = sessionKey(c.SessionKey)
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}

@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,9 @@ const (
 )
 
 var imageStates = []string{StateBuilt, StateTestFailed, StateTestError, StatePassed, StatePublished, StatePartlyReleased, StateReleased, StateRevoked}
+
+// ImageStates lists the states of images, in the order that images come to them.
+func ImageStates() []string { return slices.Clone(imageStates) }
 
 // Image is one image with its story. The JSON form is what `image history -o
 // json` and the API give; fields are only ever added.

@@ -24,6 +24,14 @@ const (
 	RunSuperseded = "superseded"
 )
 
+// RunStates lists the states of runs, in the order that runs come to them.
+func RunStates() []string {
+	return []string{
+		RunReceived, RunQueued, RunTriggering, RunJenkinsQueue, RunBuilding,
+		RunSuccess, RunUnstable, RunFailure, RunAborted, RunNotBuilt, RunCancelled, RunLost, RunRejected, RunSuperseded,
+	}
+}
+
 // Run is one attempt of one image to get through the stages. In a [Record],
 // the first one with its id opens it; later ones move it, and their empty
 // fields change nothing.
