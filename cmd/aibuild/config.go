@@ -31,7 +31,10 @@ type config struct {
 	} `yaml:"web"`
 	Listen    string `yaml:"listen"`     // of the daemon
 	PublicURL string `yaml:"public_url"` // of the daemon, as people reach it
-	TLS       struct {
+	Pages     struct {
+		Public bool `yaml:"public"` // reading needs no token
+	} `yaml:"pages"`
+	TLS struct {
 		CertFile string `yaml:"cert_file"`
 		KeyFile  string `yaml:"key_file"`
 	} `yaml:"tls"`

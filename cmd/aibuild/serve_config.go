@@ -175,9 +175,14 @@ func (s *service) assemble() error {
 	if err := os.MkdirAll(logs, 0o750); err != nil {
 		return err
 	}
+	key, err := s.sessionKey()
+	if err != nil {
+		return err
+	}
 	if s.api, err = api.New(api.Config{
 		Store: s.store, Caps: s.caps, Job: s.job,
-		Logs: os.DirFS(logs), Parts: s.parts, OpenPages: s.dev, Version: version, Stats: s.stats, Log: s.log.Named("api"),
+		Logs: os.DirFS(logs), Parts: s.parts, OpenPages: s.dev, PublicPages: c.Pages.Public,
+		Secure: strings.HasPrefix(c.PublicURL, "https://"), SessionKey: key, Version: version, Stats: s.stats, Log: s.log.Named("api"),
 	}); err != nil {
 		return err
 	}
