@@ -61,11 +61,12 @@ type Server struct {
 	timeout time.Duration
 
 	api     huma.API
-	guard   *http.ServeMux // below /api/: behind tokens
-	open    *http.ServeMux // everything else
-	rights  map[string]right
-	bodies  map[string]bool // patterns whose requests have a body
-	session []byte          // key of the sessions
+	guard   *http.ServeMux   // below /api/: behind tokens
+	open    *http.ServeMux   // everything else
+	rights  map[string]right // of operations, by their patterns
+	pages   map[string]right // of pages
+	bodies  map[string]bool  // patterns whose requests have a body
+	session []byte           // key of the sessions
 	spec    []byte
 	docs    []byte
 
@@ -88,7 +89,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		config: c, log: c.Log, now: c.Now, timeout: c.Timeout,
 		guard: http.NewServeMux(), open: http.NewServeMux(),
-		rights: map[string]right{}, bodies: map[string]bool{},
+		rights: map[string]right{}, pages: map[string]right{}, bodies: map[string]bool{},
 	}
 	s.session = sessionKey(c.SessionKey)
 	if s.log == nil {

@@ -77,7 +77,7 @@ func (renewed) Error() string { return "load the page again" }
 // webPage registers a page. Who may not read it is told so before anything is
 // looked up.
 func (s *Server) webPage(pattern string, need right, show func(*http.Request) (*view, error)) {
-	s.rights[pattern] = need
+	s.pages[pattern] = need
 	s.open.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		pageHeaders(w.Header())
 		r, err := s.admit(w, r, need)
@@ -146,7 +146,7 @@ func (s *Server) showView(w http.ResponseWriter, r *http.Request, v *view) {
 		Said: saidTexts[r.URL.Query().Get("said")], Can: abilities(who.Role), Body: v.body,
 	}
 	name := "layout"
-	if part := r.URL.Query().Get("part"); part != "" && r.Header.Get("HX-Request") != "" {
+	if part := r.URL.Query().Get("part"); part != "" && v.status == 0 && r.Header.Get("HX-Request") != "" {
 		if name = "part-" + part; t.Lookup(name) == nil {
 			http.Error(w, "this page has no such part", http.StatusNotFound)
 			return
