@@ -6,11 +6,14 @@ import (
 	"time"
 )
 
-// Stats are cheap counts for metrics: each reads an index.
+// Stats are cheap counts for metrics: each reads an index, at most a row for
+// each name and state.
 type Stats struct {
 	EventsPending int64
 	OldestEvent   time.Duration    // how long the oldest pending event waits; 0 without one
 	RunsOpen      map[string]int64 // by state; every state that is not final is there
+	OldestRun     time.Duration    // how long the oldest run waits for its build to begin; 0 without one
+	ImagesFailing int64            // names whose last run did not succeed
 	StatusesDue   int64            // runs whose state GitLab has not been told of
 	Connections   Connections
 }
@@ -26,6 +29,7 @@ type Connections struct {
 const (
 	statsEventsSQL   = "SELECT COUNT(*) FROM hook_event FORCE INDEX (state_id) WHERE state = 'pending'"
 	statsOldestSQL   = "SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, received_at, NOW(6)), 0) FROM hook_event FORCE INDEX (state_id) WHERE state = 'pending' ORDER BY id LIMIT 1"
+	statsWaitSQL     = "SELECT GREATEST(TIMESTAMPDIFF(MICROSECOND, opened_at, NOW(6)), 0) FROM run FORCE INDEX (state_seq) WHERE state = ? ORDER BY seq LIMIT 1"
 	statsRunsSQL     = "SELECT state, COUNT(*) FROM run FORCE INDEX (state_seq) WHERE state IN ('received', 'queued', 'triggering', 'in_jenkins_queue', 'building') GROUP BY state"
 	statsStatusesSQL = "SELECT COUNT(*) FROM run FORCE INDEX (status) WHERE status_due = 1"
 )
@@ -66,6 +70,25 @@ func (s *Store) count(ctx context.Context, st *Stats) error {
 		}
 	}
 	st.OldestEvent = time.Duration(micros) * time.Microsecond
+	for _, state := range []string{RunReceived, RunQueued, RunTriggering, RunJenkinsQueue} {
+		err := collect(ctx, s.db, func(rows *sql.Rows) error {
+			err := rows.Scan(&micros)
+			st.OldestRun = max(st.OldestRun, time.Duration(micros)*time.Microsecond)
+			return err
+		}, statsWaitSQL, state)
+		if err != nil {
+			return err
+		}
+	}
+	ends, err := s.lastEnds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range ends {
+		if failing(e.state) {
+			st.ImagesFailing++
+		}
+	}
 	return collect(ctx, s.db, func(rows *sql.Rows) error {
 		var state string
 		var n int64

@@ -291,32 +291,3 @@ func (s *service) parts() map[string]string {
 	}
 	return parts
 }
-
-// stats are the numbers of the other rooms for /metrics.
-func (s *service) stats() []api.Stat {
-	d, spooled := s.dispatcher.Stats(), s.spool.Stats()
-	active := 0.0
-	if d.Active {
-		active = 1
-	} else {
-		d.Paused = nil // what was so when it last was active
-	}
-	list := []api.Stat{
-		{Name: "aibuild_dispatcher_active", Help: "1 in the daemon that works, 0 in those that stand by.", Value: active},
-		{Name: "aibuild_dispatcher_pass_seconds", Help: "How long the last pass took.", Value: d.PassTime.Seconds()},
-		{Name: "aibuild_dispatcher_passes_total", Help: "Passes over all runs and events.", Counter: true, Value: float64(d.Passes)},
-		{Name: "aibuild_dispatcher_failures_total", Help: "Passes in which something could not be done.", Counter: true, Value: float64(d.Failures)},
-		{Name: "aibuild_jenkins_triggers_total", Help: "Builds that Jenkins was asked to start.", Counter: true, Value: float64(d.Triggers)},
-		{Name: "aibuild_gitlab_statuses_total", Help: "Commit statuses that GitLab was told.", Counter: true, Value: float64(d.Statuses)},
-		{Name: "aibuild_rebuilds_paused", Help: "Images whose scheduled rebuilds are paused after failures.", Value: float64(len(d.Paused))},
-		{Name: "aibuild_spool_deliveries", Help: "Deliveries on disk, as the database is away.", Value: float64(spooled.Events)},
-		{Name: "aibuild_spool_bytes", Help: "Bytes of the spool.", Value: float64(spooled.Bytes)},
-	}
-	list = append(list, api.Stat{Name: "aibuild_hooks_seconds_total", Help: "Time spent on all deliveries.", Counter: true, Value: s.handler.Stats().Busy.Seconds()})
-	list = append(list, s.reconciler.stats()...)
-	list = append(list, s.neighbours.stats()...)
-	for answer, n := range s.handler.Stats().Answers {
-		list = append(list, api.Stat{Name: "aibuild_hooks_total", Help: "Deliveries by what became of them.", Counter: true, Labels: map[string]string{"answer": answer}, Value: float64(n)})
-	}
-	return list
-}

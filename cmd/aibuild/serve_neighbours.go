@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,13 +27,14 @@ const (
 	unanswered = "unavailable"
 )
 
-// neighbours are Jenkins and GitLab. That one is away is told, and keeps the
+// neighbours are Jenkins, GitLab and the web root. That one is away is told, and keeps the
 // daemon from nothing that it can do alone.
 type neighbours struct {
 	once  sync.Once
 	again chan struct{}
 	mu    sync.Mutex
 	how   map[string]string
+	free  int64 // bytes in the web root; -1: not known
 }
 
 func (n *neighbours) init() { n.once.Do(func() { n.again = make(chan struct{}, 1) }) }
@@ -51,7 +53,7 @@ func (n *neighbours) watch(ctx context.Context, s *service) {
 	n.init()
 	for ctx.Err() == nil {
 		var group sync.WaitGroup
-		all := map[string]func(context.Context, hooks.Clients) error{"jenkins": askJenkins, "gitlab": askGitLab}
+		all := map[string]func(context.Context, hooks.Clients) error{"jenkins": askJenkins, "gitlab": askGitLab, "web root": func(ctx context.Context, _ hooks.Clients) error { return n.askWebRoot(ctx, s) }}
 		for name, ask := range all {
 			group.Go(func() {
 				asking, cancel := context.WithTimeout(ctx, lookFor)
@@ -89,6 +91,21 @@ func askGitLab(ctx context.Context, c hooks.Clients) error {
 	return err
 }
 
+// askWebRoot looks whether it is there, and how much room is left.
+func (n *neighbours) askWebRoot(ctx context.Context, s *service) error {
+	site, err := s.site.open(ctx, s)
+	free := int64(-1)
+	if err == nil {
+		free, err = site.Free(ctx)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.free = free; err != nil {
+		n.free = -1
+	}
+	return err
+}
+
 func describe(err error) string {
 	switch {
 	case err == nil:
@@ -118,7 +135,7 @@ func (n *neighbours) note(name, how string) bool {
 func (n *neighbours) all() map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := map[string]string{"jenkins": unasked, "gitlab": unasked}
+	all := map[string]string{"jenkins": unasked, "gitlab": unasked, "web root": unasked}
 	for name, how := range n.how {
 		all[name] = how
 	}
@@ -136,9 +153,14 @@ func (n *neighbours) stats() []api.Stat {
 			up = 1
 		}
 		list = append(list, api.Stat{
-			Name: "aibuild_neighbour_up", Help: "1 where Jenkins or GitLab answers and takes our account.",
-			Labels: map[string]string{"name": name}, Value: up,
+			Name: "aibuild_neighbour_up", Help: "1 where Jenkins or GitLab answers and takes our account, and the web root is there.",
+			Labels: map[string]string{"name": strings.ReplaceAll(name, " ", "_")}, Value: up,
 		})
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.how["web root"] == fine && n.free >= 0 {
+		list = append(list, api.Stat{Name: "aibuild_web_root_free_bytes", Help: "Bytes that are free in the web root.", Value: float64(n.free)})
 	}
 	return list
 }
