@@ -40,6 +40,8 @@ func (s *Server) registerOpen() error {
 	s.open.HandleFunc("GET /openapi.json", s.serveBytes("application/openapi+json", &s.spec))
 	s.open.HandleFunc("GET /docs", s.serveBytes(htmlType, &s.docs))
 	s.registerSession()
+	s.registerOverview()
+	s.registerClusterPage()
 	s.registerImagePages()
 	s.registerRunPages()
 	s.registerAuditPage()
