@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,7 +28,7 @@ func (w *world) adminCommands() []*cli.Command {
 		{
 			Name: "audit", Usage: "who did what, when and why, newest first", ArgsUsage: "[IMAGE]",
 			Flags: []cli.Flag{
-				limitFlag(), outputFlag(),
+				limitFlag(), sinceFlag(), outputFlag(), webFlag(),
 				&cli.StringFlag{Name: "actor", Usage: "only what `WHO` did"},
 				&cli.StringFlag{Name: "cursor", Usage: "go on after this `PLACE`, as printed before"},
 			},
@@ -90,6 +91,13 @@ func (w *world) audit(c *cli.Context) error {
 	if err := args(c, "IMAGE?"); err != nil {
 		return err
 	}
+	since, err := sinceTime(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("web") {
+		return w.showPage(c, "/audit", "image", c.Args().First(), "actor", c.String("actor"))
+	}
 	from, err := w.reading(c)
 	if err != nil {
 		return err
@@ -109,6 +117,7 @@ func (w *world) audit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	events, next = newer(events, next, since, func(e lineage.Event) time.Time { return e.Recorded })
 	if next != "" {
 		fmt.Fprintf(w.stderr, "more: --cursor %s\n", next)
 	}

@@ -111,7 +111,7 @@ func args(c *cli.Context, words ...string) error {
 	}
 	// Before anything is done: a result that cannot be printed is no result.
 	if format := c.String("output"); format != "" && !slices.Contains(formats, format) {
-		return usagef("%s: -o %s: use table, json or yaml", c.Command.HelpName, format)
+		return usagef("%s: -o %s: use table, json, yaml or csv", c.Command.HelpName, format)
 	}
 	switch n := c.NArg(); {
 	case n < least:

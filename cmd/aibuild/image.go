@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -23,11 +24,11 @@ func (w *world) imageCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "images, newest first", ArgsUsage: "[NAME]",
-				Flags:  []cli.Flag{limitFlag(), outputFlag(), &cli.StringFlag{Name: "state", Usage: "only in this `STATE`"}},
+				Flags:  []cli.Flag{limitFlag(), sinceFlag(), outputFlag(), webFlag(), &cli.StringFlag{Name: "state", Usage: "only in this `STATE`"}},
 				Action: w.imageList,
 			},
-			{Name: "show", Usage: "one image: NAME, NAME@N, uuid, Glance id, sha256 or URL", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag()}, Action: w.imageShow},
-			{Name: "history", Usage: "the images of a name, newest first, and runs that made none", ArgsUsage: "NAME|UUID", Flags: []cli.Flag{limitFlag(), outputFlag()}, Action: w.imageHistory},
+			{Name: "show", Usage: "one image: NAME, NAME@N, uuid, Glance id, sha256 or URL", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag(), webFlag()}, Action: w.imageShow},
+			{Name: "history", Usage: "the images of a name, newest first, and runs that made none", ArgsUsage: "NAME|UUID", Flags: []cli.Flag{limitFlag(), outputFlag(), webFlag()}, Action: w.imageHistory},
 			{Name: "tree", Usage: "what an image was built from, and what was built from it", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag()}, Action: w.imageTree},
 			{
 				Name: "boot", Usage: "boot an image as its tests do, and log in", ArgsUsage: "IMAGE",
@@ -89,11 +90,18 @@ func (w *world) imageList(c *cli.Context) error {
 	if err := args(c, "NAME?"); err != nil {
 		return err
 	}
+	since, err := sinceTime(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("web") {
+		return w.showPage(c, "/images", "name", c.Args().First(), "state", c.String("state"))
+	}
 	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	images, _, err := from.images.Images(c.Context, lineage.Filter{Name: c.Args().First(), State: c.String("state"), Limit: c.Int("limit")})
+	images, _, err := from.images.Images(c.Context, lineage.Filter{Name: c.Args().First(), State: c.String("state"), Since: since, Limit: c.Int("limit")})
 	if err != nil {
 		return err
 	}
@@ -126,6 +134,9 @@ func inClusters(i lineage.Image) string {
 func (w *world) imageShow(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {
 		return err
+	}
+	if c.Bool("web") {
+		return w.showPage(c, "/images/"+url.PathEscape(c.Args().First()))
 	}
 	from, err := w.reading(c)
 	if err != nil {
@@ -177,6 +188,9 @@ func showImage(t io.Writer, i lineage.Image) error {
 func (w *world) imageHistory(c *cli.Context) error {
 	if err := args(c, "NAME|UUID"); err != nil {
 		return err
+	}
+	if c.Bool("web") {
+		return w.showPage(c, "/images/"+url.PathEscape(c.Args().First()))
 	}
 	from, err := w.reading(c)
 	if err != nil {

@@ -5,28 +5,26 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
 )
 
-var formats = []string{"table", "json", "yaml"}
+var formats = []string{"table", "json", "yaml", "csv"}
 
 func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json or yaml"}
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "`FORMAT`: table, json, yaml or csv"}
 }
 
-// print writes a result: as JSON or YAML of value, or by table.
+// print writes a result: as JSON or YAML of value, or by table. As CSV it is the
+// table whole, for programs that read columns.
 func (w *world) print(c *cli.Context, value any, table func(io.Writer) error) error {
 	switch c.String("output") {
 	case "table":
-		t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
-		if err := table(t); err != nil {
-			return err
-		}
-		return t.Flush()
+		return w.printTable(table, w.columns())
+	case "csv":
+		return w.printCSV(table)
 	case "json":
 		e := json.NewEncoder(w.stdout)
 		e.SetIndent("", "  ")
@@ -63,10 +61,13 @@ func unflow(n *yaml.Node) {
 	}
 }
 
+// inCell keeps what separates cells out of them.
+var inCell = strings.NewReplacer("\t", " ", "\n", " ", "\r", "")
+
 func row(w io.Writer, cells ...any) error {
 	text := make([]string, len(cells))
 	for i, c := range cells {
-		text[i] = fmt.Sprint(c)
+		text[i] = inCell.Replace(fmt.Sprint(c))
 		if text[i] == "" {
 			text[i] = "-"
 		}

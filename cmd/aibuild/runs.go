@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,14 +26,14 @@ func (w *world) runsCommand() *cli.Command {
 			{
 				Name: "list", Usage: "runs, last opened first", ArgsUsage: "[IMAGE]",
 				Flags: []cli.Flag{
-					limitFlag(), outputFlag(),
+					limitFlag(), sinceFlag(), outputFlag(), webFlag(),
 					&cli.StringFlag{Name: "state", Usage: "only runs in `STATE`"},
 					&cli.BoolFlag{Name: "unfinished", Usage: "only runs that have not ended"},
 					&cli.StringFlag{Name: "cursor", Usage: "go on after this `PLACE`, as printed before"},
 				},
 				Action: w.runsList,
 			},
-			{Name: "show", Usage: "one run: its whole path, with times", ArgsUsage: "RUN", Flags: []cli.Flag{outputFlag()}, Action: w.runsShow},
+			{Name: "show", Usage: "one run: its whole path, with times", ArgsUsage: "RUN", Flags: []cli.Flag{outputFlag(), webFlag()}, Action: w.runsShow},
 			{
 				Name: "log", Usage: "the console of a run's build", ArgsUsage: "RUN",
 				Flags:  []cli.Flag{&cli.BoolFlag{Name: "failed", Usage: "only the lines that tell why it failed"}},
@@ -59,6 +60,13 @@ func (w *world) runsList(c *cli.Context) error {
 	if err := args(c, "IMAGE?"); err != nil {
 		return err
 	}
+	since, err := sinceTime(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("web") {
+		return w.showPage(c, "/runs", "image", c.Args().First(), "state", c.String("state"), "unfinished", onlyIf(c.Bool("unfinished")))
+	}
 	from, err := w.reading(c)
 	if err != nil {
 		return err
@@ -69,6 +77,7 @@ func (w *world) runsList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	runs, next = newer(runs, next, since, func(r lineage.Run) time.Time { return r.OpenedAt })
 	if next != "" {
 		fmt.Fprintf(w.stderr, "more: --cursor %s\n", next)
 	}
@@ -109,6 +118,12 @@ type shownRun struct {
 }
 
 func (w *world) runsShow(c *cli.Context) error {
+	if c.Bool("web") {
+		if err := args(c, "RUN"); err != nil {
+			return err
+		}
+		return w.showPage(c, "/runs/"+url.PathEscape(c.Args().First()))
+	}
 	from, run, err := w.oneRun(c)
 	if err != nil {
 		return err
