@@ -17,6 +17,7 @@ import (
 // ReleaseOptions say where an image goes.
 type ReleaseOptions struct {
 	Clusters []string // names in clouds.yaml; empty: those of the definition
+	Reason   string   // for the record; may be empty
 }
 
 // Release uploads a published image to OpenStack clusters, each by itself: an
@@ -65,7 +66,7 @@ func (p *Pipeline) release(ctx context.Context, img *Image, o ReleaseOptions) ([
 	if err := p.announce(ctx, img, clusters); err != nil {
 		return nil, err
 	}
-	k := &keeper{p: p, img: img, ctx: ctx, verb: lineage.VerbReleased}
+	k := &keeper{p: p, img: img, ctx: ctx, verb: lineage.VerbReleased, reason: short(o.Reason)}
 	releaser := p.releaser(img)
 	releaser.OnState = k.state
 	targets, err := releaser.Release(ctx, p.glanceImage(img), clusters)

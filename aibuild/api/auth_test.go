@@ -20,6 +20,7 @@ type endpoint struct {
 
 func (l *lab) endpoints(run, ended, image string) []endpoint {
 	all, steer := Roles(), []string{RoleOperator, RoleReleaser, RoleAdmin}
+	release, change := []string{RoleReleaser, RoleAdmin}, ImageChange{Reason: "because"}
 	write := []string{RoleReleaser, RoleAdmin, RoleRecorder}
 	return []endpoint{
 		{"GET", "/api/v1/runs", nil, all, 200},
@@ -32,6 +33,11 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/events?run_id=" + run, nil, all, 200},
 		{"GET", "/api/v1/pushes?project=" + project + "&ref=main", nil, all, 200},
 		{"GET", "/api/v1/caps?project=" + project, nil, all, 200},
+		{"POST", "/api/v1/images/tiny/release", change, release, 200},
+		{"POST", "/api/v1/images/tiny/rollback", change, release, 200},
+		{"POST", "/api/v1/images/tiny/revoke", change, release, 200},
+		{"POST", "/api/v1/images/tiny/restore", change, release, 200},
+		{"POST", "/api/v1/images/tiny/hold", change, release, 200},
 		{"POST", "/api/v1/runs", map[string]any{"image_name": "tiny", "build": Build{Job: "j", Number: 1}}, []string{RoleOperator, RoleReleaser, RoleAdmin, RoleRecorder}, 0},
 		{"POST", "/api/v1/runs/" + run + "/cancel", nil, steer, 200},
 		{"POST", "/api/v1/runs/" + ended + "/retry", nil, steer, 201},
@@ -66,7 +72,7 @@ func TestMatrixIsComplete(t *testing.T) {
 func TestRoles(t *testing.T) {
 	for _, role := range Roles() {
 		t.Run(role, func(t *testing.T) {
-			l := newLab(t, nil)
+			l := newLab(t, func(c *Config) { c.Actor = &helper{} })
 			run := l.run(nil)
 			ended := l.run(nil)
 			l.stored(builtRecord(run.ID, "tiny", project))

@@ -31,6 +31,7 @@ const (
 	CodeInvalid       = "invalid"
 	CodeLocked        = "locked"
 	CodeInternal      = "internal"
+	CodeCluster       = "cluster_failed"
 	CodeUnavailable   = "unavailable"
 	CodeBusy          = "busy"
 	CodeSchema        = "schema"
@@ -63,6 +64,7 @@ var meanings = []meaning{
 	{CodeInvalid, 422, "`field` is malformed or cannot be stored; `errors` lists all that was found"},
 	{CodeLocked, 423, "somebody else has the lock; `host`, `pid` and `since` say who"},
 	{CodeInternal, 500, "a fault of the server; its log has the request id"},
+	{CodeCluster, 502, "a cluster or the web root did not do its part; the others did theirs, and repeating it does only what is missing"},
 	{CodeUnavailable, 503, "the database cannot be used now; send the same again later"},
 	{CodeBusy, 503, "the server has as much work of this kind as it takes; send the same again later"},
 	{CodeSchema, 503, "the tables do not fit the server; an administrator runs aibuild db migrate"},

@@ -31,6 +31,8 @@ type Config struct {
 	// Parts says how the servers that we talk to are, by name, for /readyz. It
 	// must not wait for them; nil: nothing is said of them.
 	Parts func() map[string]string
+	// Actor releases, rolls back, revokes, restores and holds images; nil: nobody does.
+	Actor Actor
 	// OpenPages shows the pages of runs without a token to who is on this machine
 	// (serve --dev): it is where commit statuses lead. The API needs one always.
 	OpenPages bool
@@ -74,6 +76,7 @@ type Server struct {
 	metrics *metrics
 	ready   readiness
 	opening openings // of builds
+	acts    *acts
 }
 
 const (
@@ -105,6 +108,7 @@ func New(c Config) (*Server, error) {
 	if ttl == 0 {
 		ttl = defaultLockTTL
 	}
+	s.acts = newActs(s.timeout*2/3, s.lateAction)
 	s.leases = newLeases(c.Store, ttl, s.log)
 	var err error
 	if s.metrics, err = newMetrics(c, s.leases); err != nil {
@@ -114,6 +118,7 @@ func New(c Config) (*Server, error) {
 	s.registerRuns()
 	s.registerRecords()
 	s.registerImages()
+	s.registerActions()
 	s.registerStory()
 	s.registerPushes()
 	s.registerLocks()
@@ -124,9 +129,20 @@ func New(c Config) (*Server, error) {
 // it (/openapi.json, /docs), /healthz, /readyz, /metrics, /runs/ID and /static.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
-// Close gives back all locks. Requests that wait for one are refused. Call it
+// Close stops the actions that are under way and gives back all locks. Requests that wait for one are refused. Call it
 // after the HTTP server has stopped, before the store is closed.
-func (s *Server) Close() error { return s.leases.close() }
+func (s *Server) Close() error {
+	s.acts.close()
+	return s.leases.close()
+}
+
+// lateAction logs how an action ended that took longer than its answer. How the
+// image is now is recorded.
+func (s *Server) lateAction(a lineage.Action, err error) {
+	if err != nil {
+		s.log.Error("an action went wrong", "verb", a.Verb, "image", a.Name, "uuid", a.Image, "actor", a.Actor, "error", err)
+	}
+}
 
 // fail gives an error its form on the wire, and the log what is not in it.
 func (s *Server) fail(ctx context.Context, err error) *Problem {

@@ -179,7 +179,8 @@ func abilities(role string) map[string]bool {
 var saidTexts = map[string]string{
 	"cancelled": "The end of the run is asked for.", "retried": "This is the new attempt.", "started": "The run is opened.",
 	"released": "The image is released.", "rolled-back": "Rolled back.", "revoked": "The image is revoked.", "restored": "The image is restored.",
-	"held": "The image is held: nothing deletes it.", "let-go": "The image is no longer held.",
+	"under-way": "It is under way, and goes on without this page: load it again to see how it ends.",
+	"held":      "The image is held: nothing deletes it.", "let-go": "The image is no longer held.",
 }
 
 // refusePage tells on a page why there is nothing to see.

@@ -13,6 +13,9 @@ func (s *Server) registerActionPages() {
 	s.webAction("/runs/{id}/cancel", maySteer, s.cancelPage, s.cancelForm)
 	s.webAction("/runs/{id}/retry", maySteer, s.retryPage, s.retryForm)
 	s.webAction("/images/{ref}/start", maySteer, s.startPage, s.startForm)
+	for _, a := range imageForms {
+		s.webAction("/images/{ref}/"+a.path, mayRelease, a.ask(s), a.do(s))
+	}
 }
 
 // webAction registers the page that asks, and the form that does; the form

@@ -158,12 +158,15 @@ func TestOwnAddress(t *testing.T) {
 // webMatrix says who may open which page; "*" is everybody with a token.
 func (l *lab) webMatrix(run, ended, image string) map[string][]string {
 	steer, release := []string{RoleOperator, RoleReleaser, RoleAdmin}, []string{RoleReleaser, RoleAdmin}
-	_ = release
-	return map[string][]string{
+	lines := map[string][]string{
 		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /audit?image=tiny": Roles(),
 		"GET /runs/" + run + "/cancel": steer, "POST /runs/" + run + "/cancel": steer, "GET /runs/" + ended + "/retry": steer, "POST /runs/" + ended + "/retry": steer,
 		"GET /images/tiny/start": steer, "POST /images/tiny/start": steer,
 	}
+	for _, action := range []string{"release", "rollback", "revoke", "restore", "hold"} {
+		lines["GET /images/tiny/"+action], lines["POST /images/tiny/"+action] = release, release
+	}
+	return lines
 }
 
 func TestWebMatrix(t *testing.T) {
@@ -182,7 +185,7 @@ func TestWebMatrix(t *testing.T) {
 	}
 	for _, role := range append(Roles(), "") {
 		t.Run("as "+role, func(t *testing.T) {
-			l := newLab(t, nil)
+			l := newLab(t, func(c *Config) { c.Actor = &helper{} })
 			run, ended := l.run(nil), l.run(nil)
 			l.stored(builtRecord(run.ID, "tiny", project))
 			l.pushed(project, "refs/heads/main", strings.Repeat("ab", 20))

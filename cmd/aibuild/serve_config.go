@@ -180,7 +180,7 @@ func (s *service) assemble() error {
 		return err
 	}
 	if s.api, err = api.New(api.Config{
-		Store: s.store, Caps: s.caps, Job: s.job,
+		Store: s.store, Caps: s.caps, Job: s.job, Actor: handyman{s},
 		Logs: os.DirFS(logs), Parts: s.parts, OpenPages: s.dev, PublicPages: c.Pages.Public,
 		Secure: strings.HasPrefix(c.PublicURL, "https://"), SessionKey: key, Version: version, Stats: s.stats, Log: s.log.Named("api"),
 	}); err != nil {
