@@ -42,6 +42,7 @@ type request struct {
 	path    string // escaped, below the URL
 	query   map[string]string
 	form    url.Values
+	xml     string // a body instead of a form
 	missing string // what to do when Jenkins knows no such thing; empty where that cannot be
 	clip    *clip
 }
@@ -101,8 +102,11 @@ func (c Client) send(ctx context.Context, r request) (answer, error) {
 		}
 	}
 	var payload io.Reader
-	if r.form != nil {
+	switch {
+	case r.form != nil:
 		payload = strings.NewReader(r.form.Encode())
+	case r.xml != "":
+		payload = strings.NewReader(r.xml)
 	}
 	// gojenkins puts a slash behind the path of a GET, but not behind the suffix.
 	last := strings.LastIndex(r.path, "/") + 1
@@ -110,6 +114,8 @@ func (c Client) send(ctx context.Context, r request) (answer, error) {
 	call.Suffix = r.path[last:]
 	if r.form != nil {
 		call.SetHeader("Content-Type", "application/x-www-form-urlencoded")
+	} else if r.xml != "" {
+		call.SetHeader("Content-Type", "application/xml; charset=utf-8")
 	}
 	// With *string, and only then, gojenkins leaves status and body alone.
 	var body string

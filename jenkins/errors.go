@@ -13,6 +13,8 @@ var (
 	ErrNotFound     = errors.New("not found")
 	ErrNotBuildable = errors.New("the job takes no builds")
 	ErrParameters   = errors.New("the job refuses the parameters")
+	ErrRefused      = errors.New("jenkins does not take the configuration")
+	ErrForeign      = errors.New("made by somebody else")
 	ErrUnavailable  = errors.New("jenkins is not available")
 	ErrProtocol     = errors.New("not an answer of jenkins")
 	ErrConfig       = errors.New("configuration is wrong")

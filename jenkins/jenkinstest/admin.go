@@ -77,6 +77,9 @@ func (x *exchange) adopt(it *item, config string, keepCommand bool) error {
 		}
 	default:
 		old := it.job
+		if old.Path == "" && job.kind() == Pipeline { // a new one
+			old = x.options.Adopted
+		}
 		if keepCommand || job.kind() == Pipeline {
 			job.Command, job.UnstableReturn = old.Command, old.UnstableReturn
 		}

@@ -119,3 +119,11 @@ func (x *exchange) me() *bean {
 	return (&bean{class: "hudson.model.User"}).putAt("absoluteUrl", everywhere, x.rootURL()+"user/"+escape(x.caller.Name)).
 		put("description", nil).putAt("fullName", everywhere, x.caller.fullName()).put("id", x.caller.Name).putInline("property", []any{})
 }
+
+func (x *exchange) plugins() *bean {
+	all := []any{}
+	for _, id := range x.options.Plugins {
+		all = append(all, (&bean{class: "hudson.PluginWrapper"}).put("active", true).put("enabled", true).put("shortName", id))
+	}
+	return (&bean{class: "hudson.LocalPluginManager"}).put("plugins", all)
+}

@@ -21,7 +21,8 @@
 //     left items for [Options].LeftFor, cancelItem (204; 404; 422 without the permission; 500 for what left);
 //   - builds: numbers, building and inProgress, results that only get worse, permalinks, stop, term, kill, doDelete,
 //     progressiveText with its CRLF and its offsets of the file, consoleText;
-//   - folders, job documents, createItem, config.xml, enable, disable, doDelete, nodes, labels, executors;
+//   - folders, job documents, createItem, config.xml, enable, disable, doDelete, nodes, labels, executors; the ids of
+//     plugins, for administrators;
 //   - logins by password (with crumbs, bound to a web session) and API token (without), 401, 403 with the missing
 //     permission in headers, 404 for what may not be seen;
 //   - restarts: 503 pages, another X-Jenkins-Session, left items forgotten, quieting down.
@@ -38,8 +39,10 @@
 //     Jetty would answer with JSON because of an Accept header, this answers with HTML.
 //   - Only api/json, not api/xml or api/python. No CLI, no views but "all", no users' pages, no plugins' paths: wfapi
 //     is 404, as without the plugin. No artifacts, no changes of an SCM, no test reports.
-//   - Groovy does not run. A [Pipeline] has a shell script as [Job].Command, runs it in one node step, and its
-//     config.xml shows an empty script. One that came by createItem has no command, and fails saying so.
+//   - Groovy does not run. A [Pipeline] has a shell script as [Job].Command and runs it in one node step; its Groovy
+//     script is kept, and handed to that. One that came by createItem runs the command of [Options].Adopted, or fails
+//     saying so.
+//   - Of a plugin, the plugin manager tells id and that it is active.
 //   - Of a config.xml it understands parameters, description, label, quiet period, concurrency, disabled and shell
 //     steps; the rest is kept as it was sent and does nothing. Labels are single names, no expressions.
 //   - Authorization is by [Grant] for folders and below. There is no Discover, and a user with ExtendedRead alone

@@ -133,7 +133,7 @@ func (s *Server) runCommand(ctx context.Context, b *build, log *buildLog) string
 	s.mu.Unlock()
 	log.line(where...)
 	if cmd.Path == "" && job.kind() == Pipeline {
-		log.line("ERROR: the stand-in runs no Groovy; give the job a Command")
+		log.line("ERROR: the stand-in runs no Groovy; give the job a Command, or the server Options.Adopted")
 		return "FAILURE"
 	}
 	if cmd.Path == "" {
@@ -145,6 +145,13 @@ func (s *Server) runCommand(ctx context.Context, b *build, log *buildLog) string
 		return "FAILURE"
 	}
 	defer os.Remove(script) //nolint:errcheck // a script that stays does no harm
+	if job.Script != "" {
+		if err := os.WriteFile(scriptFile(script), []byte(job.Script), 0o644); err != nil {
+			log.line("ERROR: " + err.Error())
+			return "FAILURE"
+		}
+		defer os.Remove(scriptFile(script)) //nolint:errcheck // as above
+	}
 	if job.kind() == Freestyle {
 		log.line("[" + filepath.Base(workspace) + "] $ " + cmd.Path + " " + strings.Join(cmd.Args, " "))
 	}

@@ -31,7 +31,8 @@ type Job struct {
 
 	// Command is a script. It runs with /bin/sh -xe, or with what its #! line says, in the build's workspace.
 	Command string
-	Clean   bool // empty the workspace before each build, as the plugin ws-cleanup does; else a build finds what the last one left
+	Script  string // of a Pipeline: kept, and shown in its config.xml; a Command finds it in the file $PIPELINE_SCRIPT
+	Clean   bool   // empty the workspace before each build, as the plugin ws-cleanup does; else a build finds what the last one left
 
 	UnstableReturn int           // exit code that means UNSTABLE; 0: none
 	NotBuiltReturn int           // exit code that means NOT_BUILT, which a Jenkins has other ways to say; 0: none

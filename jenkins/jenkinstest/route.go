@@ -68,6 +68,12 @@ func (x *exchange) routeSmall(name string) answer {
 			return x.gone()
 		}
 		return x.json(x.me())
+	case "pluginManager":
+		// Overall/SystemRead does too, where it is switched on.
+		if !x.caller.may(Administer, x.root) {
+			return x.denied(x.caller, Administer, x.r.URL.EscapedPath())
+		}
+		return x.json(x.plugins())
 	case "crumbIssuer":
 		session := x.webSession(x.r)
 		if session == "" {

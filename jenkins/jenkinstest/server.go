@@ -36,6 +36,9 @@ type Options struct {
 	LeftFor     time.Duration // how long an item can be asked for after it left the queue; 0 means 5 min, as in Jenkins
 	StartGap    time.Duration // how long an item that left shows no executable yet
 
+	Plugins []string // ids of those that are installed, for who may see them
+	Adopted Job      // what only a stand-in knows of Pipelines that come by createItem: Command, exit codes, Clean
+
 	Environ        []string      // what builds find beside Jenkins' variables; nil means process.Environ()
 	Extra          []string      // and what they find beside that, as NAME=value
 	Grace          time.Duration // between TERM and KILL when a build is stopped; 0 means 10 s

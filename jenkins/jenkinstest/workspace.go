@@ -57,11 +57,18 @@ func (s *Server) command(b *build, workspace string) process.Cmd {
 			words = own
 		}
 	}
+	env := s.environ(b, workspace)
+	if job.Script != "" {
+		env = append(env, "PIPELINE_SCRIPT="+scriptFile(script))
+	}
 	return process.Cmd{
 		Path: words[0], Args: append(words[1:], script), Dir: workspace,
-		Env: s.environ(b, workspace), Grace: s.options.Grace, Log: s.options.Log,
+		Env: env, Grace: s.options.Grace, Log: s.options.Log,
 	}
 }
+
+// scriptFile is where a Pipeline's own script is put, beside the command's.
+func scriptFile(command string) string { return strings.TrimSuffix(command, ".sh") + ".groovy" }
 
 // environ is what a build's command finds: Jenkins' variables and the parameters, which come last.
 func (s *Server) environ(b *build, workspace string) []string {

@@ -18,6 +18,7 @@ type projectXML struct {
 	CanRoam     *bool  `xml:"canRoam"`
 	Label       string `xml:"assignedNode"`
 	Quiet       *int   `xml:"quietPeriod"`
+	Script      string `xml:"definition>script"`
 	Properties  struct {
 		Definitions struct {
 			Parameters []parameterXML `xml:",any"`
@@ -59,6 +60,7 @@ func parseConfig(path string, config []byte) (job Job, folder bool, err error) {
 		job.Kind, job.Concurrent = Freestyle, p.Concurrent != nil && *p.Concurrent
 	case "flow-definition":
 		job.Kind, job.Concurrent = Pipeline, p.Properties.NoConcurrent == nil
+		job.Script = p.Script
 		job.AbortPrevious = !job.Concurrent && p.Properties.NoConcurrent.AbortPrevious
 	default:
 		return Job{}, false, fmt.Errorf("com.thoughtworks.xstream.mapper.CannotResolveClassException: %s", p.XMLName.Local)
@@ -119,7 +121,8 @@ func (it *item) xml() string {
 	if job.kind() == Freestyle {
 		job.projectXML(&out)
 	} else {
-		out.WriteString("  <definition class=\"org.jenkinsci.plugins.workflow.cps.CpsFlowDefinition\">\n    <script></script>\n    <sandbox>true</sandbox>\n  </definition>\n  <triggers/>\n")
+		out.WriteString("  <definition class=\"org.jenkinsci.plugins.workflow.cps.CpsFlowDefinition\">\n    <script>" + escapeXML(job.Script) +
+			"</script>\n    <sandbox>true</sandbox>\n  </definition>\n  <triggers/>\n")
 	}
 	fmt.Fprintf(&out, "  <disabled>%t</disabled>\n</%s>", job.Disabled, root)
 	return out.String()
