@@ -188,8 +188,10 @@ func maintainers(err error) error {
 
 // Delivery is one that a webhook made.
 type Delivery struct {
+	ID     int
 	Status string // of the answer, as "202", or "internal error" when none came
 	At     time.Time
+	answer string // its body
 }
 
 // Problem says why it did not arrive; empty when it did.
@@ -221,8 +223,10 @@ func (c Client) LastDelivery(ctx context.Context, project string, hook int) (las
 		return Delivery{}, false, err
 	}
 	var found []struct {
+		ID     int       `json:"id"`
 		Status string    `json:"response_status"`
 		At     time.Time `json:"created_at"`
+		Answer string    `json:"response_body"`
 	}
 	response, err := api.Do(request, &found)
 	if response != nil && response.StatusCode == http.StatusNotFound {
@@ -234,7 +238,7 @@ func (c Client) LastDelivery(ctx context.Context, project string, hook int) (las
 	if len(found) == 0 {
 		return Delivery{}, false, nil
 	}
-	return Delivery{found[0].Status, found[0].At.UTC()}, true, nil
+	return Delivery{found[0].ID, found[0].Status, found[0].At.UTC(), found[0].Answer}, true, nil
 }
 
 const (

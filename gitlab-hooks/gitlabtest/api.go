@@ -29,8 +29,8 @@ type call struct {
 // route is an endpoint. The checks before it are GitLab's, and in its order: login, scope, project, role.
 type route struct {
 	method  string
-	pattern string // segments; one that starts with : matches any
-	since   Profile
+	pattern string   // segments; one that starts with : matches any
+	since   Profile  // Current, the zero value: every version has it
 	scopes  []string // beside api, and read_api for reading
 	open    bool     // nobody needs to log in, where the project may be read by everybody
 	code    bool     // reads the repository
@@ -113,7 +113,7 @@ func (s *Server) route(method, path string) (route, map[string]string, error) {
 	other := false
 	for _, candidate := range routes() {
 		values, ok := match(strings.Split(candidate.pattern, "/"), sent)
-		if !ok || !s.opts.Profile.atLeast(candidate.since) {
+		if !ok || candidate.since != Current && !s.opts.Profile.atLeast(candidate.since) {
 			continue
 		}
 		if candidate.method == method {

@@ -131,6 +131,12 @@ func (c *call) updateHook() (any, error) {
 	if err := settings.check(); err != nil {
 		return nil, hookRefused(err)
 	}
+	if settings.URL != h.URL { // whoever gets the hook to lead elsewhere does not get its secrets
+		settings.Headers = nil
+		if !c.params.has("token") {
+			settings.Token = ""
+		}
+	}
 	h.Hook = settings
 	return c.s.tellHook(h, true), nil
 }

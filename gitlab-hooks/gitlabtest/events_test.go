@@ -184,7 +184,7 @@ func TestOldVersionsLackEndpoints(t *testing.T) {
 			t.Errorf("%s %s: %d %s; want 404", method, path, status, body)
 		}
 	}
-	if _, body := apiAs(t, s, s.RootToken(), "PUT", "projects/1/hooks/1", "signing_token="+signingToken); strings.Contains(body, "signing_token") || strings.Contains(body, `"name"`) {
+	if status, body := apiAs(t, s, s.RootToken(), "PUT", "projects/1/hooks/1", "signing_token="+signingToken); status != 200 || strings.Contains(body, "signing_token") || strings.Contains(body, `"name"`) {
 		t.Errorf("the hook has fields of later versions: %s", body)
 	}
 }
