@@ -158,6 +158,9 @@ const jobFresh = 5 * time.Minute
 // declare, without a word.
 var parameters = []string{"AIBUILD_RUN_ID", "AIBUILD_PROJECT", "AIBUILD_REF", "AIBUILD_COMMIT", "AIBUILD_IMAGE", "AIBUILD_FROM"}
 
+// JobParameters are the names that a job declares, as strings, so that it can build images.
+func JobParameters() []string { return slices.Clone(parameters) }
+
 // JobProblem says what keeps a job from building images; empty: nothing.
 func JobProblem(job jenkins.Job) string {
 	var missing []string

@@ -102,6 +102,8 @@ func (c Client) failure(op string, response *gitlab.Response, err error) error {
 		failed.Detail = c.redact(clip(unbraced(refused.Message)))
 	}
 	switch {
+	case failed.Status < 500 && isPage(failed.Detail):
+		failed.Reason, failed.Detail, failed.Hint = ErrProtocol, "the answer is a page", urlHint
 	case failed.Status == http.StatusUnauthorized:
 		failed.Reason, failed.Hint = ErrAuth, "make a new access token with the scope api; it may have expired"
 	case failed.Status == http.StatusForbidden:
@@ -115,9 +117,18 @@ func (c Client) failure(op string, response *gitlab.Response, err error) error {
 		failed.Reason, failed.Detail = ErrProtocol, "redirects to "+place(response.Header.Get("Location"))
 		failed.Hint = "give the url that it redirects to; a login page means that a proxy wants its own login"
 	default:
-		failed.Reason, failed.Hint = ErrProtocol, "check that the url is that of gitlab itself, with its path, and without /api/v4"
+		failed.Reason, failed.Hint = ErrProtocol, urlHint
 	}
 	return failed
+}
+
+const urlHint = "check that the url is that of gitlab itself, with its path, and without /api/v4"
+
+// isPage says whether what go-gitlab makes of a refusal is a page for people: of another server, or of a proxy.
+func isPage(detail string) bool {
+	text, unknown := strings.CutPrefix(detail, "failed to parse unknown error format: ")
+	text = strings.ToLower(text)
+	return unknown && (strings.HasPrefix(text, "<html") || strings.HasPrefix(text, "<!doctype"))
 }
 
 // unbraced is what GitLab says, without go-gitlab's braces around it where there is just one message.

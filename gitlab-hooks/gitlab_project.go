@@ -57,7 +57,7 @@ func (c Client) ReleaseRefs(ctx context.Context, path string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	if project.DefaultBranch == "" {
+	if project.DefaultBranch == "" || project.Empty { // which says what it will be called
 		return []string{"none (the project has no branch yet)"}, nil // no ref has a space in it
 	}
 	branch, err := c.Branch(ctx, path, project.DefaultBranch)

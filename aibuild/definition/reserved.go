@@ -5,6 +5,6 @@ package definition
 var Reserved = []string{
 	"all", "audit", "boot", "build", "cancel", "changed", "clusters", "completion", "create", "db", "diff", "doctor", "gate", "gitlab",
 	"help", "history", "hold", "image", "images", "init", "jenkins", "latest", "list", "log", "migrate", "open", "package",
-	"prune", "publish", "pushes", "record", "release", "restore", "retry", "revoke", "rollback", "run", "runs", "serve", "show",
+	"prune", "publish", "pushes", "record", "release", "restore", "retry", "revoke", "rollback", "run", "runs", "serve", "setup", "show",
 	"start", "status", "test", "token", "transfer", "tree", "validate", "version", "watch",
 }

@@ -18,6 +18,8 @@ func (w *world) adminCommands() []*cli.Command {
 		w.serveCommand(),
 		w.tokenCommand(),
 		w.doctorCommand(),
+		w.jenkinsCommand(),
+		w.gitlabCommand(),
 		{
 			Name: "db", Usage: "the database: its state, its tables",
 			Subcommands: []*cli.Command{

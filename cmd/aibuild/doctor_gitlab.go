@@ -75,13 +75,20 @@ func (d *doctor) secrets(p project) {
 	}
 }
 
-// project says all that is wrong with a project.
+// project says all that is wrong with a project and its webhooks.
 func (d *doctor) project(ctx context.Context, client hooks.Client, path string) {
+	if d.projectItself(ctx, client, path) {
+		d.webhooks(ctx, client, path)
+	}
+}
+
+// projectItself says all that is wrong with a project, and whether it could be read.
+func (d *doctor) projectItself(ctx context.Context, client hooks.Client, path string) bool {
 	check, before := "project "+path, d.failed()
 	p, err := client.Project(ctx, path)
 	if err != nil {
 		d.gitlabFails(bad, check, err)
-		return
+		return false
 	}
 	if p.Path != path {
 		d.add(bad, check, "gitlab calls it "+p.Path, "write it so under gitlab.projects: webhooks name it like that")
@@ -99,7 +106,7 @@ func (d *doctor) project(ctx context.Context, client hooks.Client, path string) 
 	if d.failed() == before {
 		d.add(ok, check, "can be read by git, and its commits can be given statuses", "")
 	}
-	d.webhooks(ctx, client, path)
+	return true
 }
 
 func (d *doctor) branch(ctx context.Context, client hooks.Client, check, path, name string) {

@@ -150,7 +150,7 @@ func judgeServer(err error) (code int, blame string) {
 	if _, ok := errors.AsType[*api.NotAServer](err); ok {
 		return aibuild.CodeUsage, lineage.BlameUser
 	}
-	return 0, ""
+	return judgeNeighbour(err)
 }
 
 // record chooses where the pipeline records: the server, else the database.

@@ -188,3 +188,22 @@ func TestOldVersionsLackEndpoints(t *testing.T) {
 		t.Errorf("the hook has fields of later versions: %s", body)
 	}
 }
+
+// A webhook that is made to lead elsewhere does not take its secrets along, unless they are set anew.
+func TestSecretsStayWithTheirURL(t *testing.T) {
+	s := start(t, gitlabtest.Options{}, gitlabtest.Project{})
+	hook, err := s.AddHook("group/images", gitlabtest.Hook{URL: "http://127.0.0.1:1/", Token: "s3cret", Headers: map[string]string{"X-Own": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(change, present string) {
+		t.Helper()
+		status, body := apiAs(t, s, s.RootToken(), "PUT", fmt.Sprintf("projects/1/hooks/%d", hook.ID), change)
+		if status != 200 || !strings.Contains(body, `"token_present":`+present) {
+			t.Errorf("%s: %d %s", change, status, body)
+		}
+	}
+	edit("url=http://127.0.0.1:1/&push_events=false", "true")
+	edit("url=http://127.0.0.1:1/other", "false")
+	edit("url=http://127.0.0.1:1/&token=new", "true")
+}
