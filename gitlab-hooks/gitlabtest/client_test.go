@@ -167,9 +167,9 @@ func TestGoGitLabManagesHooks(t *testing.T) {
 	check(t, "made", []any{made.ID, made.ProjectID, made.PushEvents, made.TagPushEvents, made.JobEvents, made.EnableSSLVerification, made.AlertStatus, made.PushEventsBranchFilter, made.Name, made.CustomHeaders[0].Key},
 		[]any{2, 1, true, true, false, false, "executable", "main", "aibuild", "X-One"})
 	edited := must[*gitlab.ProjectHook](t)(client.Projects.EditProjectHook(projectPath, made.ID, &gitlab.EditProjectHookOptions{
-		URL: gitlab.Ptr(sc.receiver.URL + "/third"), TagPushEvents: gitlab.Ptr(false),
+		URL: gitlab.Ptr(sc.receiver.URL + "/second"), TagPushEvents: gitlab.Ptr(false),
 	}))
-	check(t, "edited", []any{edited.URL, edited.PushEvents, edited.TagPushEvents, edited.PushEventsBranchFilter}, []any{sc.receiver.URL + "/third", true, false, "main"})
+	check(t, "edited", []any{edited.URL, edited.PushEvents, edited.TagPushEvents, edited.PushEventsBranchFilter}, []any{sc.receiver.URL + "/second", true, false, "main"})
 	if response, err := client.Projects.TriggerTestProjectHook(projectPath, made.ID, gitlab.ProjectHookEventPush); err != nil || response.StatusCode != 201 {
 		t.Errorf("test: %v", err)
 	}
