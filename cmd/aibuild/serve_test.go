@@ -43,7 +43,7 @@ const (
 	siteUserToken = "11site0f4c4n4ry"
 )
 
-// jobScript is the step of a Jenkins job: it has a token for the daemon, and no
+// jobScript is what the stand-in runs in place of the job's Groovy: it has a token for the daemon, and no
 // password of the database. The source's disk is not in git.
 const jobScript = `#!/bin/bash
 set -eu
@@ -81,10 +81,9 @@ func newSite(t *testing.T, images ...string) *site {
 		t.Fatal(err)
 	}
 	git(t, s.repo)
+	s.setUp("jenkins", "JENKINS_SETUP_USER="+jenkinstest.DefaultUser, "JENKINS_SETUP_TOKEN="+jenkinstest.DefaultToken)
 	s.start()
-	if _, err := s.gitlab.AddHook(siteProject, gitlabtest.Hook{URL: s.url + "/hooks/gitlab", Token: "hook-s3cret"}); err != nil {
-		t.Fatal(err)
-	}
+	s.setUp("gitlab", "GITLAB_SETUP_TOKEN="+s.gitlab.RootToken())
 	return s
 }
 
@@ -156,7 +155,8 @@ func (s *site) startJenkins() {
 	if err := os.WriteFile(filepath.Join(s.agent, "token"), []byte(token), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
-	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra, Users: siteUsers()}); err != nil {
+	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra, Users: siteUsers(),
+		Adopted: jenkinstest.Job{Command: jobScript, UnstableReturn: 3}}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
@@ -167,12 +167,19 @@ func (s *site) startJenkins() {
 			s.t.Error(err)
 		}
 	})
-	var declared []jenkinstest.Parameter
-	for _, name := range []string{"AIBUILD_RUN_ID", "AIBUILD_PROJECT", "AIBUILD_REF", "AIBUILD_COMMIT", "AIBUILD_IMAGE", "AIBUILD_FROM"} {
-		declared = append(declared, jenkinstest.Parameter{Name: name})
+}
+
+// setUp makes job and webhook as README has it: nothing is done by hand.
+func (s *site) setUp(what string, env ...string) {
+	s.t.Helper()
+	env = append(env, "AIBUILD_GITLAB_SECRET=hook-s3cret", "GITLAB_URL="+s.gitlab.URL(), "GITLAB_TOKEN="+s.token,
+		"JENKINS_URL="+s.jenkins.URL(), "JENKINS_USER="+siteUser, "JENKINS_TOKEN="+siteUserToken)
+	args := []string{what, "setup", "--config", s.config}
+	if what == "gitlab" {
+		args = append(args, "--hook-url", s.url+hookPath)
 	}
-	if err := s.jenkins.AddJob(jenkinstest.Job{Path: "aibuild/build", Kind: jenkinstest.Pipeline, Concurrent: true, Command: jobScript, Parameters: declared, UnstableReturn: 3}); err != nil {
-		s.t.Fatal(err)
+	if r := s.lab.run(context.Background(), s.data, env, args...); r.code != 0 || !strings.Contains(r.out, isMade) {
+		s.t.Fatalf("%s setup = %d\n%s%s", what, r.code, r.out, r.err)
 	}
 }
 

@@ -46,7 +46,7 @@ func newGround(t *testing.T) *ground {
 	}
 	var err error
 	g.jenkins, err = jenkinstest.Start(jenkinstest.Options{
-		QuietPeriod: -1, Adopted: jenkinstest.Job{Command: `grep -q aibuildPipeline "$PIPELINE_SCRIPT"`}, Plugins: []string{"git", "cloudbees-folder", "junit"},
+		QuietPeriod: -1, Adopted: jenkinstest.Job{Command: `grep -q aibuildPipeline "$PIPELINE_SCRIPT" && exit 7`}, Plugins: []string{"git", "cloudbees-folder", "junit"},
 		Users: []jenkinstest.User{
 			user(setupUser, "", jenkinstest.ItemRead, jenkinstest.ItemCreate, jenkinstest.ItemConfigure),
 			user("reader", "", jenkinstest.ItemRead),
