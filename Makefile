@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-slow check bench bench-hooks fmt clean
+.PHONY: build deps demo demo-push down test test-realjenkins test-slow check bench bench-hooks fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -46,6 +46,9 @@ test: ## every test, against real servers; nothing is skipped
 	@$(MAKE) --no-print-directory build
 	@.ci/test fuzz $(FUZZ) race $(RACE) -- $(GUESTS)
 
+test-realjenkins: ## the setup in the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN, in folders that are deleted
+	@go test -count=1 -tags realjenkins -run RealJenkins ./jenkins ./cmd/aibuild
+
 test-slow: ## the Debian 12 image, built, tested and released
 	@.ci/deps slow
 	@$(MAKE) --no-print-directory build
@@ -54,6 +57,7 @@ test-slow: ## the Debian 12 image, built, tested and released
 check: ## vet, staticcheck and the tests that need no server
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'check: gofmt would change these files; run make fmt' >&2; exit 1; }
 	@go vet ./... ./.ci/bench ./.ci/testsum
+	@go vet -tags realjenkins ./jenkins ./cmd/aibuild
 	@go run $(STATICCHECK) ./... ./.ci/bench ./.ci/testsum
 	@go test -short ./aibuild/process ./aibuild/definition ./jenkins/... ./gitlab-hooks/... .
 

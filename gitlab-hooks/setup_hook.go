@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -25,7 +26,8 @@ type HookPlan struct {
 	Project string
 	ID      int       // 0: there is none yet
 	Changes []Setting // none when all is as it is to be, but for the secret, which GitLab does not tell
-	Others  []string  // URLs of other webhooks that lead to the same place
+	Twice   []string  // URLs of other webhooks that lead to the same place
+	Astray  []string  // and of those that lead to such a place elsewhere, as after a move of the daemon
 	spec    HookSpec
 }
 
@@ -80,8 +82,11 @@ func (c Client) PlanHook(ctx context.Context, project string, s HookSpec) (HookP
 		id, _ := have["id"].(float64)
 		switch {
 		case !sameURL(at, s.URL) || id < 1:
+			if samePath(at, s.URL) {
+				p.Astray = append(p.Astray, place(at))
+			}
 		case p.ID != 0:
-			p.Others = append(p.Others, place(at))
+			p.Twice = append(p.Twice, place(at))
 		default:
 			p.ID, p.Changes = int(id), s.changes(have)
 		}
@@ -96,6 +101,12 @@ func hooksOf(project string) string { return "projects/" + gitlab.PathEscape(pro
 
 func sameURL(a, b string) bool {
 	return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
+}
+
+func samePath(a, b string) bool {
+	one, err := url.Parse(a)
+	two, err2 := url.Parse(b)
+	return err == nil && err2 == nil && strings.TrimRight(one.Path, "/") == strings.TrimRight(two.Path, "/")
 }
 
 // changes are the settings that are not as they are to be. Which events there are is GitLab's to know: all that it

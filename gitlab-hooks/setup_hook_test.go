@@ -124,10 +124,12 @@ func TestHookIsSetUp(t *testing.T) {
 				t.Errorf("settings %v", settings)
 			}
 			tryOut("", `the project is "not" configured`)
-			if _, err := s.AddHook("ops/images", gitlabtest.Hook{URL: url}); err != nil {
-				t.Fatal(err)
+			for _, more := range []string{url, "http://old.example.org/hooks/gitlab?key=canary", "http://chat.example.org/x"} {
+				if _, err := s.AddHook("ops/images", gitlabtest.Hook{URL: more}); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if p, err := s.client.PlanHook(t.Context(), "ops/images", spec); err != nil || p.ID != id || fmt.Sprint(p.Others) != "["+url+"]" {
+			if p, err := s.client.PlanHook(t.Context(), "ops/images", spec); err != nil || p.ID != id || fmt.Sprint(p.Twice, p.Astray) != "["+url+"] [http://old.example.org/hooks/gitlab]" {
 				t.Errorf("with a second one: %+v, %v", p, err)
 			}
 		})

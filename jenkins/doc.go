@@ -23,6 +23,11 @@
 // job/feature%2Fname. Addresses in answers are read for ids and paths alone; the URLs in what the Client returns begin
 // with its own. Sizes are bytes, times are UTC.
 //
+// # Setting up
+//
+// Plan compares a Pipeline job and the shared library of its folder with a Spec, and Apply makes one of the changes. Only
+// what the Spec speaks of is changed in a config.xml; every other byte stays as it is.
+//
 // # Errors
 //
 // Errors are *Error. errors.Is tells the reasons apart: ErrAuth (nobody, or a wrong token), ErrForbidden (the
@@ -30,7 +35,8 @@
 // ErrNotBuildable (the job is disabled, or a plugin vetoes), ErrParameters (the job wants other parameters),
 // ErrUnavailable (worth trying again, after RetryAfter if that is set; a start may have happened), ErrProtocol (what
 // answers is not Jenkins, or not at this URL) and ErrConfig (the Client itself is wrong, or what it was called
-// with). No error holds the token.
+// with), and of a setup ErrForeign (what is there was made by somebody else) and ErrRefused (Jenkins does not take it). No
+// error holds the token.
 //
 // Requests go through gojenkins, of which only the transport is used (CreateJenkins, NewAPIRequest,
 // Requester.Do). Its high-level calls lose the status and the body of every answer that is not JSON, take an

@@ -191,7 +191,7 @@ func (d *doctor) noWebhook(ctx context.Context, check, path string, others []hoo
 		found = "none leads to the daemon, but to " + strings.Join(lead, ", ")
 	}
 	d.add(bad, check, found+": pushes would only be found when the branches are looked at",
-		"add one under Settings, Webhooks: "+d.hookURL()+", push events and tag push events, with the secret that the daemon has")
+		"add one under Settings, Webhooks: "+d.hookURL()+", push events and tag push events, with the secret that the daemon has; aibuild gitlab setup does it")
 }
 
 // hookURL is what to enter in GitLab.

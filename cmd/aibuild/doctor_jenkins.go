@@ -85,6 +85,9 @@ func (d *doctor) job(ctx context.Context, client jenkins.Client, use jobUse) {
 		return
 	}
 	if problem, fix := remedied(hooks.JobProblem(job), ":"); problem != "" {
+		if job.Buildable {
+			fix += "; aibuild jenkins setup does it"
+		}
 		d.add(bad, check, problem, fix)
 	}
 	rights := d.rights(ctx, client, check, use.path)

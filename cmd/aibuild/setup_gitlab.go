@@ -164,8 +164,11 @@ func (w *world) setUpHook(c *cli.Context, client hooks.Client, p project, addres
 	case len(plan.Changes) == 0:
 		planned, done = isUnchanged, isUnchanged
 	}
-	for _, other := range plan.Others {
+	for _, other := range plan.Twice {
 		d.add(warn, what, "there is another one to "+other+": every push comes twice", "delete one of them in the project's webhook settings")
+	}
+	for _, other := range plan.Astray {
+		d.add(warn, what, "another one leads to "+other, "delete it in the project's webhook settings, if no daemon is there any more")
 	}
 	if c.Bool("dry-run") {
 		r.did(what, planned, hookDiff(what, plan, secret))
