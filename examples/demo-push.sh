@@ -159,16 +159,17 @@ git checkout -q "\$AIBUILD_COMMIT"
 cp -r "$PWD/examples/images/tiny-linux/source" "\$AIBUILD_IMAGE/" # the ISO, which is not in git
 exec "$aibuild" run --yes "\$AIBUILD_IMAGE"
 JOB
-parameters=()
-for name in RUN_ID PROJECT REF COMMIT IMAGE FROM; do parameters+=(--parameter "AIBUILD_$name"); done
 as_service jenkins "$standins" jenkins --listen "127.0.0.1:$port_jenkins" --home "$dir/jenkins" --token-file "$dir/jenkins-token" --user admin \
-  --kind pipeline --clean --unstable-return 3 --job "$job=$dir/job.sh" "${parameters[@]}"
+  --adopt "$dir/job.sh" --clean --unstable-return 3
+JENKINS_SETUP_USER=admin JENKINS_SETUP_TOKEN_FILE=$dir/jenkins-token "$aibuild" jenkins setup --config "$dir/config.yaml" >>"$log" 2>&1 ||
+  fail "aibuild jenkins setup"
 daemon
-hook=$(gitlab hooks --data-urlencode "url=$AIBUILD/hooks/gitlab" --data-urlencode "token@$dir/hook-secret" -d push_events=true -d tag_push_events=true |
-  json "d['id']") || fail "GitLab did not take the webhook"
 wait_for 60 "the daemon knows the repository" handled "nothing is built"
+"$aibuild" gitlab setup --config "$dir/config.yaml" -o json >"$dir/setup" 2>>"$log" || fail "aibuild gitlab setup: $(cat "$dir/setup")"
+hook=$(gitlab hooks | json "d[0]['id']")
 [ "$(runs)" = "[]" ] || fail "something is built that nobody pushed"
-tell 1 "GitLab and Jenkins (stand-ins) and the daemon are up, the webhook and the job are set"
+tell 1 "GitLab and Jenkins (stand-ins) and the daemon are up; aibuild's setups made job and webhook"
+more "$(json "[c['found'] for c in d['checks'] if c['check'].startswith('webhook')][0]" <"$dir/setup")"
 more "the repository $project held three images before: what was there already is not built"
 
 # --------------------------------------------------------------------------------- 2: a push, one run

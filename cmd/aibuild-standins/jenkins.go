@@ -21,6 +21,7 @@ type jenkinsFlags struct {
 	options                      jenkinstest.Options
 	jobs, parameters, nodes, env texts
 	jobsFile, user, tokenFile    string
+	adopt                        string
 	kind, label                  string
 	unstable                     int
 	quiet                        time.Duration
@@ -43,8 +44,9 @@ func (j *jenkinsFlags) add(f *flag.FlagSet) {
 	f.Var(&j.parameters, "parameter", "parameter of every --job, as `NAME` or NAME=DEFAULT; may be repeated")
 	f.StringVar(&j.kind, "kind", string(jenkinstest.Freestyle), "of every --job: "+string(jenkinstest.Freestyle)+" or "+string(jenkinstest.Pipeline))
 	f.StringVar(&j.label, "label", "", "of nodes that every --job wants")
-	f.IntVar(&j.unstable, "unstable-return", 0, "exit `code` of every --job that means UNSTABLE")
-	f.BoolVar(&j.clean, "clean", false, "empty the workspace before each build of every --job")
+	f.IntVar(&j.unstable, "unstable-return", 0, "exit `code` of every --job, and of --adopt, that means UNSTABLE")
+	f.BoolVar(&j.clean, "clean", false, "empty the workspace before each build of every --job, and of --adopt")
+	f.StringVar(&j.adopt, "adopt", "", "`file` with the script that runs in place of the Groovy of pipelines that somebody makes, which it finds in $PIPELINE_SCRIPT")
 	f.StringVar(&j.jobsFile, "jobs", "", "`file` with a JSON list of jobs, with the fields of jenkinstest.Job")
 	f.Var(&j.env, "env", "`NAME` of a variable of this program that builds find too; may be repeated")
 	f.BoolVar(&j.verbose, "verbose", false, "say on stderr what goes wrong inside")
@@ -108,6 +110,9 @@ func (j *jenkinsFlags) complete(w world) (jobs []jenkinstest.Job, token string, 
 	if err := j.addEnviron(); err != nil {
 		return nil, "", err
 	}
+	if err := j.addAdopted(); err != nil {
+		return nil, "", err
+	}
 	jobs, err = j.makeJobs()
 	return jobs, token, err
 }
@@ -142,6 +147,19 @@ func (j *jenkinsFlags) addEnviron() error {
 		}
 		j.options.Extra = append(j.options.Extra, name+"="+value)
 	}
+	return nil
+}
+
+// addAdopted says what pipelines run that come while the stand-in runs.
+func (j *jenkinsFlags) addAdopted() error {
+	if j.adopt == "" {
+		return nil
+	}
+	command, err := os.ReadFile(j.adopt)
+	if err != nil {
+		return fmt.Errorf("--adopt: %w", err)
+	}
+	j.options.Adopted = jenkinstest.Job{Command: string(command), Clean: j.clean, UnstableReturn: j.unstable}
 	return nil
 }
 

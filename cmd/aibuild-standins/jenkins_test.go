@@ -73,21 +73,28 @@ func start(t *testing.T, args ...string) *program {
 // request sends one, as the user of the stand-in.
 func (p *program) request(t *testing.T, method, path, token string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, p.ready["url"]+path, nil)
+	return p.send(t, method, path, token, "")
+}
+
+// send is request with XML as its body.
+func (p *program) send(t *testing.T, method, path, token, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, p.ready["url"]+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.Header.Set("Content-Type", "application/xml")
 	r.SetBasicAuth(p.ready["user"], token)
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response.StatusCode, string(body)
+	return response.StatusCode, string(answer)
 }
 
 func write(t *testing.T, name, text string) string {
@@ -143,6 +150,28 @@ func TestJenkins(t *testing.T) {
 	p = start(t, "jenkins", "--home", home)
 	if code, body := p.request(t, "GET", document, token); code != 200 || !strings.Contains(body, "UNSTABLE") {
 		t.Errorf("with the same home: %d %s", code, body)
+	}
+}
+
+// TestAdopt: a pipeline that somebody makes while it runs has a command.
+func TestAdopt(t *testing.T) {
+	p := start(t, "jenkins", "--adopt", write(t, "run", "cat \"$PIPELINE_SCRIPT\"; exit 3\n"), "--unstable-return", "3")
+	token := p.ready["token"]
+	const job = `<flow-definition><properties/><definition class="org.jenkinsci.plugins.workflow.cps.CpsFlowDefinition"><script>echo 'made'</script></definition></flow-definition>`
+	if code, body := p.send(t, "POST", "/createItem?name=made", token, job); code != 200 {
+		t.Fatalf("createItem: %d %s", code, body)
+	}
+	if code, body := p.request(t, "POST", "/job/made/build", token); code != 201 {
+		t.Fatalf("trigger: %d %s", code, body)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		_, log := p.request(t, "GET", "/job/made/1/consoleText", token)
+		if strings.Contains(log, "\necho 'made'") && strings.HasSuffix(log, "Finished: UNSTABLE\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the build says\n%s", log)
+		}
 	}
 }
 
