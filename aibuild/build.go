@@ -31,6 +31,8 @@ type BuildOptions struct {
 	// one. An image that has been built under it is returned as it is.
 	RunID   string
 	RetryOf string // run that this one repeats
+
+	opened bool // the run was opened before, and somebody else ends it
 }
 
 // Build makes an image from a definition and puts it into images/build.

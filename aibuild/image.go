@@ -181,7 +181,7 @@ func (p *Pipeline) Find(ctx context.Context, ref string) (*Image, error) {
 		case errors.Is(err, lineage.ErrNotFound):
 			// Perhaps its record has not been delivered yet.
 		case errors.As(err, &down):
-			p.log().Warn("the database is away: looking in images/build", "ref", ref, "error", err)
+			p.away(err, "looking in images/build", "ref", ref)
 		case err != nil:
 			return nil, err
 		}

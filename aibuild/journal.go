@@ -17,6 +17,17 @@ import (
 	"github.com/guestos/aibuild/aibuild/publish"
 )
 
+// ErrJournalled is what a Recorder gives, within a *lineage.Unavailable, that is
+// there for nothing else: what it is given waits for another one. That is no news.
+var ErrJournalled = errors.New("it is journalled, and recorded later")
+
+// away tells that the database is away, unless that is meant so.
+func (p *Pipeline) away(err error, text string, args ...any) {
+	if !errors.Is(err, ErrJournalled) {
+		p.log().Warn("the database is away: "+text, append(args, "error", err)...)
+	}
+}
+
 // A journal file notes what waits for a database: of an image only where its
 // manifest is, of a run the records themselves. An image has the id of the run
 // that made it, so the kind is part of the name.
@@ -167,7 +178,7 @@ func (p *Pipeline) send(ctx context.Context, id string, due []lineage.Record) (b
 	err := p.Recorder.Record(ctx, due...)
 	var down *lineage.Unavailable
 	if errors.As(err, &down) {
-		p.log().Warn("the database is away: the record is journalled and delivered later", "id", id, "error", err)
+		p.away(err, "the record is journalled and delivered later", "id", id)
 		return false, nil
 	}
 	if err != nil {

@@ -33,7 +33,7 @@ func (p *Pipeline) lock(ctx context.Context, name string) (func(), error) {
 	unlock, err := p.Recorder.Lock(ctx, name, wait)
 	var down *lineage.Unavailable
 	if errors.As(err, &down) {
-		p.log().Warn("the database is away: locking on this machine only", "name", name)
+		p.away(err, "locking on this machine only", "name", name)
 		return func() { _ = file.Close() }, nil
 	}
 	if err != nil {

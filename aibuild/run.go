@@ -85,6 +85,9 @@ func (p *Pipeline) begin(ctx context.Context, o BuildOptions) (*run, error) {
 			Actor: p.actor(), Channel: p.channel(), Worker: worker(), OpenedAt: p.now(), StartedAt: p.now(),
 		},
 	}}
+	if o.opened {
+		r.records = moved(r.id, "", StageBuild)
+	}
 	if err := r.claim(r.records); err != nil {
 		return nil, err
 	}

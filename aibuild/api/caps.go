@@ -29,6 +29,9 @@ func capsOf(p definition.Policy, ref string) *Caps {
 	}
 }
 
+// CapsOf is a policy as it goes over the wire, for a run of this ref.
+func CapsOf(p definition.Policy, ref string) Caps { return *capsOf(p, ref) }
+
 // Policy is the caps as those who check definitions read them.
 func (c Caps) Policy(project string) definition.Policy {
 	return definition.Policy{

@@ -31,6 +31,27 @@ func (r *Report) JUnit(w io.Writer) error {
 	return nil
 }
 
+// StageJUnit writes the form for a stage that has run no tests: one case, which
+// has failed with the message, or passed where there is none.
+func StageJUnit(w io.Writer, stage string, took time.Duration, message string) error {
+	s := junit.Testsuite{Name: "aibuild", Time: seconds(took)}
+	tc := junit.Testcase{Name: stage, Classname: "aibuild", Time: seconds(took)}
+	if message != "" {
+		first, _, _ := strings.Cut(message, "\n")
+		tc.Error = &junit.Result{Message: xmlText(first), Type: "stage", Data: xmlText(message)}
+	}
+	s.AddTestcase(tc)
+	suites := junit.Testsuites{Name: "aibuild", Time: seconds(took)}
+	suites.AddSuite(s)
+	if _, err := io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"); err != nil {
+		return fmt.Errorf("write junit: %w", err)
+	}
+	if err := suites.WriteXML(w); err != nil {
+		return fmt.Errorf("write junit: %w", err)
+	}
+	return nil
+}
+
 func (r *Report) suite(id int, cell CellReport) junit.Testsuite {
 	s := junit.Testsuite{Name: cell.Cell, ID: id, Time: seconds(time.Duration(cell.MS) * time.Millisecond)}
 	s.SetTimestamp(r.Started)

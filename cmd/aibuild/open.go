@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/guestos/aibuild/aibuild"
+	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/lineage"
 	"github.com/guestos/aibuild/aibuild/privatedb"
 	"github.com/guestos/aibuild/aibuild/process"
@@ -143,9 +144,12 @@ func (r *recorder) Lock(ctx context.Context, name string, wait time.Duration) (f
 	return store.Lock(ctx, name, wait)
 }
 
+// webRoot is where images are published; empty: in the state folder.
+func (w *world) webRoot() string { return w.config.env("AIBUILD_WEB_ROOT", w.config.Web.Root) }
+
 // site opens the web root: AIBUILD_WEB_ROOT, else www in the state folder.
 func (w *world) site(ctx context.Context, log hclog.Logger) (*publish.Site, error) {
-	root := w.config.env("AIBUILD_WEB_ROOT", w.config.Web.Root)
+	root := w.webRoot()
 	if root == "" {
 		data, err := w.config.dataDir()
 		if err != nil {
@@ -184,8 +188,17 @@ func (w *world) pipeline(c *cli.Context) (*aibuild.Pipeline, error) {
 	}
 	p := &aibuild.Pipeline{
 		Site: site, DataDir: data, CloudsFile: w.cloudsFile(), Log: log,
-		Actor: actor(), Channel: "cli", Project: c.String("project"), Ref: strings.TrimPrefix(w.given(c, "ref", "AIBUILD_REF"), "refs/heads/"),
-		Progress: w.progress(),
+		Actor: w.whose(), Channel: w.channel(), Project: w.projectOf(c), Ref: w.refOf(c), Progress: w.noted(w.progress()),
+	}
+	t, err := ticketOf(c)
+	if err != nil {
+		return nil, err
+	}
+	if t != nil {
+		w.useTicket(p, t)
+	}
+	if p.Recorder != nil { // nothing is bound
+		return p, nil
 	}
 	if err := w.record(c, p, log); err != nil {
 		return nil, err
@@ -194,6 +207,22 @@ func (w *world) pipeline(c *cli.Context) (*aibuild.Pipeline, error) {
 		log.Warn("what earlier runs could not record waits still", "error", err)
 	}
 	return p, nil
+}
+
+// channel is by what something is recorded.
+func (w *world) channel() string {
+	if w.jenkinsBuild() != (api.Build{}) {
+		return "jenkins"
+	}
+	return "cli"
+}
+
+// noted keeps which stage is under way.
+func (w *world) noted(show func(aibuild.Event)) func(aibuild.Event) {
+	return func(e aibuild.Event) {
+		w.outcome.stage(e.Stage)
+		show(e)
+	}
 }
 
 func actor() string {

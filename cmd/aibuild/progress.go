@@ -16,7 +16,46 @@ import (
 // one calm line per 10 % or 30 s, and a line for everything else.
 func (w *world) progress() func(aibuild.Event) {
 	s := &screen{out: w.stderr, terminal: w.terminal()}
+	if !s.terminal {
+		w.closers = append(w.closers, s.beat(heartbeat))
+	}
 	return s.show
+}
+
+// heartbeat is how long nothing is said at most: people end builds that say
+// nothing.
+const heartbeat = 30 * time.Second
+
+// beat says now and then what is still under way, until stop is called.
+func (s *screen) beat(every time.Duration) (stop func() error) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(every / 4)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case now := <-tick.C:
+				s.still(now, every)
+			}
+		}
+	}()
+	return func() error {
+		close(quit)
+		<-done
+		return nil
+	}
+}
+
+// still repeats the last line where nothing was said since.
+func (s *screen) still(now time.Time, every time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last.Text != "" && now.Sub(s.spoke) >= every {
+		s.line(aibuild.Event{At: now, Stage: s.last.Stage}, "still at it: "+s.last.Text)
+	}
 }
 
 type screen struct {
@@ -24,6 +63,8 @@ type screen struct {
 	out      io.Writer
 	terminal bool
 	started  time.Time
+	spoke    time.Time     // when the last line was written
+	last     aibuild.Event // that was told
 
 	bar   *progressbar.ProgressBar
 	title string            // of the bar
@@ -43,10 +84,14 @@ func (s *screen) show(e aibuild.Event) {
 		s.started = e.At
 	}
 	if e.Total > 0 {
+		s.last = aibuild.Event{Stage: e.Stage, Text: e.Text}
 		s.bytes(e)
 		return
 	}
 	s.clear()
+	if first, _, _ := strings.Cut(strings.TrimSpace(e.Text), "\n"); first != "" {
+		s.last = aibuild.Event{Stage: e.Stage, Text: first}
+	}
 	for line := range strings.SplitSeq(strings.TrimSpace(e.Text), "\n") {
 		if line != "" {
 			s.line(e, line)
@@ -55,6 +100,7 @@ func (s *screen) show(e aibuild.Event) {
 }
 
 func (s *screen) line(e aibuild.Event, text string) {
+	s.spoke = time.Now()
 	fmt.Fprintf(s.out, "[%6.1f s] %s: %s\n", e.At.Sub(s.started).Seconds(), e.Stage, text)
 }
 

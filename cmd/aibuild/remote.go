@@ -23,7 +23,13 @@ func (w *world) client(c *cli.Context) (*api.Client, error) { return w.clientOf(
 // jobClient is client for what records: a Jenkins job says with every record
 // which build it is, and of which run.
 func (w *world) jobClient(c *cli.Context) (*api.Client, error) {
-	return w.clientOf(c, w.given(c, "run-id", "AIBUILD_RUN_ID"), w.jenkinsBuild())
+	run := w.given(c, "run-id", "AIBUILD_RUN_ID")
+	if t, err := ticketOf(c); err != nil {
+		return nil, err
+	} else if t != nil {
+		run = t.RunID
+	}
+	return w.clientOf(c, run, w.jenkinsBuild())
 }
 
 func (w *world) clientOf(c *cli.Context, run string, build api.Build) (*api.Client, error) {

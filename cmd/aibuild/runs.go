@@ -51,7 +51,7 @@ func (w *world) runsCommand() *cli.Command {
 				Action: w.runsRetry,
 			},
 			{Name: "watch", Usage: "print how a run goes on until it has ended; ends as it did", ArgsUsage: "RUN", Action: w.runsWatch},
-			w.pushesCommand(),
+			w.pushesCommand(), w.runsOpenCommand(), w.runsRecordCommand(),
 		},
 	}
 }

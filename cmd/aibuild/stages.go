@@ -17,8 +17,21 @@ func testFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "cell", Usage: "only this `CELL`, such as bios-virtio-nocloud (repeatable)"},
 		&cli.BoolFlag{Name: "keep-on-failure", Usage: "keep the disk of a cell that did not pass"},
-		&cli.StringFlag{Name: "junit", Usage: "write the result as JUnit XML to `FILE`"},
 	}
+}
+
+// jobFlags are those of stages that a build system calls.
+func jobFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "junit", Usage: "write the result as JUnit XML to `FILE`, however it ends"},
+		&cli.StringFlag{Name: "result", Usage: "write how it went to `FILE`, as JSON, however it ends"},
+		&cli.StringFlag{Name: "archive", Usage: "copy manifest and evidence into `DIR`"},
+	}
+}
+
+// ticketFlag makes a stage one of a run that aibuild runs open has registered.
+func ticketFlag() cli.Flag {
+	return &cli.StringFlag{Name: "run", Usage: "`FILE` of aibuild runs open: the stage belongs to that run, and needs neither token nor database"}
 }
 
 func clusterFlag() cli.Flag {
@@ -39,27 +52,35 @@ func buildFlags() []cli.Flag {
 
 func (w *world) stageCommands() []*cli.Command {
 	return []*cli.Command{
-		{Name: "build", Usage: "build an image from its definition; prints its uuid", ArgsUsage: "[DIR]", Flags: buildFlags(), Action: w.build},
+		{
+			Name: "build", Usage: "build an image from its definition; prints its uuid", ArgsUsage: "[DIR]",
+			Flags: append(append(buildFlags(), jobFlags()...), ticketFlag()), Action: w.build,
+		},
 		{
 			Name: "test", Usage: "boot an image in its cells and run its cases", ArgsUsage: "IMAGE",
-			Flags:  append(testFlags(), outputFlag(), &cli.StringFlag{Name: "definition", Usage: "take settings and cases from this `DIR` instead of those built in"}),
+			Flags: append(append(testFlags(), jobFlags()...), outputFlag(), ticketFlag(),
+				&cli.StringFlag{Name: "definition", Usage: "take settings and cases from this `DIR` instead of those built in"}),
 			Action: w.test,
 		},
-		{Name: "publish", Usage: "put a tested image into images/release", ArgsUsage: "IMAGE", Action: w.publish},
+		{
+			Name: "publish", Usage: "put a tested image into images/release", ArgsUsage: "IMAGE",
+			Flags: append(jobFlags(), ticketFlag()), Action: w.publish,
+		},
 		{
 			Name: "release", Usage: "upload a published image to its OpenStack clusters", ArgsUsage: "IMAGE",
-			Flags:  []cli.Flag{clusterFlag(), yesFlag(), outputFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"}},
+			Flags: append(jobFlags(), clusterFlag(), yesFlag(), outputFlag(), ticketFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
+				&cli.StringFlag{Name: "reason", Usage: "`WHY`, for the record"}),
 			Action: w.release,
 		},
 		{
 			Name: "run", Usage: "all stages: build, test, publish, release; prints the image's uuid", ArgsUsage: "[DIR]",
-			Flags: append(append(buildFlags(), testFlags()...), clusterFlag(), yesFlag(),
+			Flags: append(append(append(buildFlags(), testFlags()...), jobFlags()...), clusterFlag(), yesFlag(),
 				&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with, on the newest good image of the same build settings (AIBUILD_FROM)"}),
 			Action: w.run,
 		},
 		{
 			Name: "retry", Usage: "go on where a run failed, from the stored image", ArgsUsage: "RUN|IMAGE [DIR]",
-			Flags: append(testFlags(), clusterFlag(),
+			Flags: append(append(testFlags(), jobFlags()...), clusterFlag(),
 				&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with: build, test, publish or release"}),
 			Action: w.retry,
 		},
@@ -89,12 +110,16 @@ func (w *world) build(c *cli.Context) error {
 	if err := args(c, "DIR?"); err != nil {
 		return err
 	}
-	p, err := w.pipeline(c)
+	j, err := w.job(c, aibuild.StageBuild)
 	if err != nil {
 		return err
 	}
-	img, err := p.Build(c.Context, w.buildOptions(c))
-	return w.printUUID(img, err)
+	if j.ticket != nil {
+		img, _, err := j.stage(c, aibuild.StageOptions{Dir: dirArgument(c)})
+		return w.printUUID(img, err)
+	}
+	img, err := j.p.Build(c.Context, w.buildOptions(c))
+	return w.printUUID(img, j.ended(c, img, err))
 }
 
 // printUUID gives the image's uuid alone on stdout, also of one that was built
@@ -108,15 +133,20 @@ func (w *world) printUUID(img *aibuild.Image, err error) error {
 	return err
 }
 
-func (w *world) test(c *cli.Context) error {
-	if err := args(c, "IMAGE"); err != nil {
-		return err
-	}
-	p, err := w.pipeline(c)
+// printIf is printUUID for stages that give no uuid when they fail.
+func (w *world) printIf(img *aibuild.Image, err error) error {
 	if err != nil {
 		return err
 	}
-	report, err := p.Test(c.Context, c.Args().First(), testOptions(c))
+	return w.printUUID(img, nil)
+}
+
+func (w *world) test(c *cli.Context) error {
+	j, err := w.jobOnImage(c, aibuild.StageTest)
+	if err != nil {
+		return err
+	}
+	report, err := j.test(c)
 	if report == nil {
 		return err
 	}
@@ -136,38 +166,38 @@ func (w *world) test(c *cli.Context) error {
 }
 
 func (w *world) publish(c *cli.Context) error {
-	if err := args(c, "IMAGE"); err != nil {
-		return err
-	}
-	p, err := w.pipeline(c)
+	j, err := w.jobOnImage(c, aibuild.StagePublish)
 	if err != nil {
 		return err
 	}
-	img, err := p.Publish(c.Context, c.Args().First())
-	if err != nil {
-		return err
+	if j.ticket != nil {
+		img, _, err := j.stage(c, aibuild.StageOptions{})
+		return w.printIf(img, err)
 	}
-	return w.printUUID(img, nil)
+	img, err := j.p.Publish(c.Context, c.Args().First())
+	return w.printIf(img, j.ended(c, img, err))
 }
 
 func (w *world) release(c *cli.Context) error {
-	if err := args(c, "IMAGE"); err != nil {
-		return err
-	}
-	p, err := w.pipeline(c)
+	j, err := w.jobOnImage(c, aibuild.StageRelease)
 	if err != nil {
 		return err
 	}
-	o := aibuild.ReleaseOptions{Clusters: c.StringSlice("cluster")}
+	if j.ticket != nil && !c.Bool("dry-run") {
+		img, _, err := j.stage(c, aibuild.StageOptions{Clusters: c.StringSlice("cluster")})
+		return w.printIf(img, err)
+	}
+	p := j.p
+	o := aibuild.ReleaseOptions{Clusters: c.StringSlice("cluster"), Reason: c.String("reason")}
 	if c.Bool("dry-run") {
-		steps, err := p.ReleasePlan(c.Context, c.Args().First(), o)
+		steps, err := p.ReleasePlan(c.Context, j.image, o)
 		if err != nil {
 			return err
 		}
 		return w.print(c, steps, func(t io.Writer) error { return printSteps(t, steps) })
 	}
 	if w.interactive() && !c.Bool("yes") {
-		steps, err := p.ReleasePlan(c.Context, c.Args().First(), o)
+		steps, err := p.ReleasePlan(c.Context, j.image, o)
 		if err != nil {
 			return err
 		}
@@ -175,8 +205,8 @@ func (w *world) release(c *cli.Context) error {
 			return err
 		}
 	}
-	targets, err := p.Release(c.Context, c.Args().First(), o)
-	return errors.Join(err, w.printTargets(c, targets))
+	targets, err := p.Release(c.Context, j.image, o)
+	return errors.Join(j.endedOn(c, j.image, err), w.printTargets(c, targets))
 }
 
 func printSteps(t io.Writer, steps []glance.Step) error {
@@ -231,10 +261,11 @@ func (w *world) run(c *cli.Context) error {
 	if err := args(c, "DIR?"); err != nil {
 		return err
 	}
-	p, err := w.pipeline(c)
+	j, err := w.job(c, "")
 	if err != nil {
 		return err
 	}
+	p := j.p
 	if w.interactive() && !c.Bool("yes") {
 		def, err := p.Validate(c.Context, dirArgument(c))
 		if err != nil {
@@ -257,19 +288,19 @@ func (w *world) run(c *cli.Context) error {
 		return err
 	}
 	img, err := p.Run(c.Context, o)
-	return w.printUUID(img, err)
+	return w.printUUID(img, j.ended(c, img, err))
 }
 
 func (w *world) retry(c *cli.Context) error {
 	if err := args(c, "RUN|IMAGE", "DIR?"); err != nil {
 		return err
 	}
-	p, err := w.pipeline(c)
+	j, err := w.job(c, "")
 	if err != nil {
 		return err
 	}
-	img, err := p.Retry(c.Context, c.Args().First(), aibuild.RetryOptions{
+	img, err := j.p.Retry(c.Context, c.Args().First(), aibuild.RetryOptions{
 		From: c.String("from"), Dir: c.Args().Get(1), Test: testOptions(c), Clusters: c.StringSlice("cluster"),
 	})
-	return w.printUUID(img, err)
+	return w.printUUID(img, j.ended(c, img, err))
 }

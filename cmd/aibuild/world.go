@@ -32,6 +32,8 @@ type world struct {
 	said    bool      // which database is used
 	warned  bool      // that the token can be read on the way
 	command string    // that is run: aibuild runs list
+	server  string    // version of the daemon, as far as it was asked
+	outcome outcome   // of the stage, for who called it
 }
 
 // usageError is a mistake in how a command was called: exit status 2.
@@ -45,7 +47,11 @@ func (w *world) main(args []string) int {
 	ctx, stop := w.catchSignals()
 	defer stop()
 	app := w.app()
-	err := app.RunContext(ctx, reorder(app, args))
+	args, err := w.withOptions(app, args)
+	w.expect(args)
+	if err == nil {
+		err = app.RunContext(ctx, reorder(app, args))
+	}
 	if closeErr := w.close(); err == nil {
 		err = closeErr
 	}
@@ -78,31 +84,47 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// finish prints how a command ended, and gives its exit status.
+// finish prints how a command ended, writes what it was asked to write of that,
+// and gives its exit status.
 func (w *world) finish(err error) int {
+	code, failed, block := w.judged(err)
+	if _, printErr := io.WriteString(w.stderr, block); printErr != nil && failed != nil {
+		code = aibuild.CodeInfrastructure
+	}
+	if writeErr := w.outcome.end(code, failed, block); writeErr != nil {
+		fmt.Fprintf(w.stderr, "aibuild: %v\n", writeErr)
+		if code == 0 {
+			return aibuild.CodeInfrastructure
+		}
+	}
+	return code
+}
+
+// judged gives an error its exit status and the text that the console shows.
+func (w *world) judged(err error) (code int, failed *aibuild.Error, block string) {
 	if err == nil {
-		return 0
+		return 0, nil, ""
 	}
 	var quiet exitStatus
 	if errors.As(err, &quiet) {
-		return int(quiet)
+		return int(quiet), nil, ""
 	}
-	var failed *aibuild.Error
 	if !errors.As(err, &failed) {
 		failed = asError(err)
 	}
 	if code, blame := judgeServer(err); code != 0 && failed.Code == aibuild.CodeInfrastructure {
 		failed.Code, failed.Failure.Blame = code, blame
 	}
+	var b strings.Builder
 	if failed.Code == aibuild.CodeUsage && !ranSomething(failed) {
-		fmt.Fprintf(w.stderr, "aibuild: %v\n", failed.Err)
-	} else if renderErr := failed.Failure.Render(w.stderr); renderErr != nil {
-		return aibuild.CodeInfrastructure
+		fmt.Fprintf(&b, "aibuild: %v\n", failed.Err)
+	} else if renderErr := failed.Failure.Render(&b); renderErr != nil {
+		return aibuild.CodeInfrastructure, failed, b.String()
 	}
 	if failed.Code == aibuild.CodeCancelled && w.signal == syscall.SIGTERM {
-		return 143
+		return 143, failed, b.String()
 	}
-	return failed.Code
+	return failed.Code, failed, b.String()
 }
 
 // ranSomething tells a stage that came to something from a call that did not.
