@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/guestos/aibuild/aibuild"
 	"github.com/guestos/aibuild/aibuild/publish"
@@ -45,15 +44,11 @@ func archiveImage(ctx context.Context, site *publish.Site, img *aibuild.Image, d
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
-	sums, err := site.ReadFile(ctx, at("SHA256SUMS")) // which lists what is there
-	if err != nil {
+	files, err := site.Files(ctx, publish.Build, img.Name, img.UUID, "evidence")
+	if err != nil && !errors.Is(err, publish.ErrNotFound) {
 		return fmt.Errorf("archive: %w", err)
 	}
-	for line := range strings.Lines(string(sums)) {
-		_, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
-		if !strings.HasPrefix(name, "evidence/") || !filepath.IsLocal(name) {
-			continue
-		}
+	for _, name := range files {
 		if err := archiveFile(ctx, site, at(name), filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			return fmt.Errorf("archive %s: %w", name, err)
 		}

@@ -67,6 +67,12 @@ func (w *world) jobOnImage(c *cli.Context, stage string) (*job, error) {
 // resumed repeats nothing.
 func (j *job) stage(c *cli.Context, o aibuild.StageOptions) (*aibuild.Image, *harness.Report, error) {
 	o.RunID, o.Stage, o.Image = j.ticket.RunID, j.name, j.image
+	if j.name == aibuild.StageTest && o.Test.Dir == "" || j.name == aibuild.StageRelease {
+		var err error
+		if o.Dir, err = j.ticket.definition(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if slices.Contains(j.ticket.Done, j.name) && j.name != aibuild.StageBuild {
 		img, err := j.p.Find(c.Context, j.image)
 		if err == nil {

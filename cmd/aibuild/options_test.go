@@ -72,7 +72,7 @@ func TestResultIsAlwaysWritten(t *testing.T) {
 			t.Errorf("%v: exit %d, %v", words, code, err)
 			continue
 		}
-		got := decoded[outcome](t, string(b))
+		got := decoded[*outcome](t, string(b))
 		if code == 0 || got.Schema != 1 || got.ExitCode != code || got.Status == "success" || got.Error == nil || got.Error.Code == "" || !strings.Contains(errs, got.Error.Message) {
 			t.Errorf("%v: exit %d, result %s\n%s", words, code, b, errs)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (w *world) runsOpen(c *cli.Context) error {
 	t := &ticket{
 		Schema: ticketSchema, RunID: w.given(c, "run-id", "AIBUILD_RUN_ID"), Image: about.Name, Project: about.Project, Ref: about.Ref, Commit: about.Commit,
 		From: w.given(c, "from", "AIBUILD_FROM"), Build: w.jenkinsBuild(), ServerVersion: w.server, OpenedAt: time.Now().UTC(), path: c.String("out"),
+	}
+	if t.Dir, err = filepath.Abs(dir); err != nil {
+		return err
 	}
 	if f := w.getenv("AIBUILD_IMAGE"); f != "" {
 		about.Folder = f

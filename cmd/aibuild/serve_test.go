@@ -24,6 +24,7 @@ type site struct {
 	*person
 	gitlab  *gitlabtest.Server
 	jenkins *jenkinstest.Server
+	script  string // of the job
 	repo    string
 	agent   string // folder of the machine that builds
 	config  string
@@ -59,7 +60,13 @@ exec "$AIBUILD" run --yes "$AIBUILD_IMAGE"
 
 func newSite(t *testing.T, images ...string) *site {
 	t.Helper()
-	s := &site{person: newPerson(t), repo: filepath.Join(t.TempDir(), "repo"), agent: t.TempDir()}
+	return newSiteWith(t, jobScript, images...)
+}
+
+// newSiteWith is newSite with another job.
+func newSiteWith(t *testing.T, script string, images ...string) *site {
+	t.Helper()
+	s := &site{script: script, person: newPerson(t), repo: filepath.Join(t.TempDir(), "repo"), agent: t.TempDir()}
 	for _, name := range images {
 		dir := quick(t, name, nil)
 		for _, junk := range []string{".git", "disk.qcow2"} {
@@ -156,7 +163,7 @@ func (s *site) startJenkins() {
 		s.t.Fatal(err)
 	}
 	if s.jenkins, err = jenkinstest.Start(jenkinstest.Options{QuietPeriod: -1, Executors: 2, Extra: extra, Users: siteUsers(),
-		Adopted: jenkinstest.Job{Command: jobScript, UnstableReturn: 3}}); err != nil {
+		Adopted: jenkinstest.Job{Command: s.script, UnstableReturn: 3}}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {

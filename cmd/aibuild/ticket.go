@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -30,6 +31,7 @@ type ticket struct {
 	Project       string    `json:"project,omitempty"`
 	Ref           string    `json:"ref,omitempty"`
 	Commit        string    `json:"commit,omitempty"`
+	Dir           string    `json:"dir"` // of the definition, where the run was opened
 	From          string    `json:"from"`
 	Attempt       int       `json:"attempt,omitempty"`
 	RetryOf       string    `json:"retry_of,omitempty"`
@@ -107,6 +109,19 @@ func (t *ticket) missing() string {
 		}
 	}
 	return ""
+}
+
+// definition is the folder of the definition for a stage after the build, where it
+// is still there. A run that built its image has it in the image too.
+func (t *ticket) definition() (string, error) {
+	_, err := os.Stat(filepath.Join(t.Dir, "aibuild.yaml"))
+	if err == nil {
+		return t.Dir, nil
+	}
+	if t.From == aibuild.StageBuild && errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return "", usagef("--run %s: the definition of this run is not here (%v); check out commit %s to the same place, or open the run again", t.path, err, t.Commit)
 }
 
 // goes says whether the run goes through a stage.
