@@ -56,13 +56,7 @@ func (d *doctor) gitlab(ctx context.Context) {
 // secrets says whether webhooks of a project can prove where they come from.
 func (d *doctor) secrets(p project) {
 	check := "webhook of " + p.Path
-	list := (&service{}).globalSecrets(d.w.config)
-	if len(p.SecretFiles) > 0 {
-		list = nil
-	}
-	for _, file := range p.SecretFiles {
-		list = append(list, hooks.Secret{Value: fileSecret(file)})
-	}
+	list := d.w.config.secretsOf(p)
 	if len(list) == 0 {
 		d.add(bad, check, "no secret is configured, so that the daemon refuses all webhooks", "set gitlab.secret_files, or AIBUILD_GITLAB_SECRET")
 	}
@@ -73,6 +67,18 @@ func (d *doctor) secrets(p project) {
 			d.add(bad, check, "a secret is empty", "write the webhook's secret token into its file")
 		}
 	}
+}
+
+// secretsOf are those that speak for a project: its own, else everybody's.
+func (c config) secretsOf(p project) []hooks.Secret {
+	if len(p.SecretFiles) == 0 {
+		return (&service{}).globalSecrets(c)
+	}
+	var list []hooks.Secret
+	for _, file := range p.SecretFiles {
+		list = append(list, hooks.Secret{Value: fileSecret(file)})
+	}
+	return list
 }
 
 // project says all that is wrong with a project and its webhooks.

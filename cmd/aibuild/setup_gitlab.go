@@ -122,15 +122,8 @@ func (w *world) setupGitLab() (hooks.Client, error) {
 // hookSecret is the one of a project's secrets that its webhook gets: a signing
 // key if there is one, as the daemon then takes nothing else.
 func (w *world) hookSecret(p project) (string, error) {
-	list := (&service{}).globalSecrets(w.config)
-	if len(p.SecretFiles) > 0 {
-		list = nil
-	}
-	for _, file := range p.SecretFiles {
-		list = append(list, hooks.Secret{Value: fileSecret(file)})
-	}
 	chosen := ""
-	for _, s := range list {
+	for _, s := range w.config.secretsOf(p) {
 		value, err := s.Value()
 		if err != nil {
 			return "", usagef("the webhook's secret of %s: %v; make its file readable for this user", p.Path, err)

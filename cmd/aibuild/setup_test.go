@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -158,6 +160,43 @@ func TestJenkinsSetup(t *testing.T) {
 	g.says(5, "jenkins setup --job ops/images/third --library-version v2.0.0", "made by somebody else", "--dry-run --force")
 	g.says(0, "jenkins setup --job ops/images/third --library-version v2.0.0 --force --dry-run", "-    <script>node { sh &#39;make&#39; }</script>")
 	g.says(0, "jenkins setup --job ops/images/third --library-version v2.0.0 --force", "changed", "install the plugins that are missing: Pipeline (workflow-job), Credentials Binding (credentials-binding)")
+}
+
+// What else is in a folder stays there, and what is secret in it is in no diff.
+func TestJenkinsSetupBesideSecrets(t *testing.T) {
+	g := newGround(t)
+	const plain = `<com.cloudbees.hudson.plugins.folder.Folder>
+  <description>theirs</description>
+  <properties>
+    <com.cloudbees.hudson.plugins.folder.properties.FolderCredentialsProvider_-FolderCredentialsProperty>
+      <username>ann</username>
+      <password>{AQAAABAAAAAQc4n4ryc4n4ryc4n4ry/=}</password>
+      <apiToken>plain-c4n4ry</apiToken>
+    </com.cloudbees.hudson.plugins.folder.properties.FolderCredentialsProvider_-FolderCredentialsProperty>
+  </properties>
+  <url>https://ann:c4n4ry@git.example.org/x.git</url>
+</com.cloudbees.hudson.plugins.folder.Folder>`
+	xmlOf := func(method, path, body string) string {
+		request, err := http.NewRequest(method, g.jenkins.URL()+path, strings.NewReader(body))
+		g.must(err)
+		request.SetBasicAuth("root", "root-c4n4ry-token")
+		request.Header.Set("Content-Type", "application/xml")
+		response, err := http.DefaultClient.Do(request)
+		g.must(err)
+		text, err := io.ReadAll(response.Body)
+		if err = errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s: %d %v", method, path, response.StatusCode, err)
+		}
+		return string(text)
+	}
+	xmlOf("POST", "/createItem?name=vault", plain)
+	g.says(0, "jenkins setup --job vault/build --dry-run", "would be changed", "folder vault", "<apiToken>***</apiToken>", "https://ann:***@git", "+    <org.jenkinsci.plugins.workflow.libs.FolderLibraries>")
+	g.says(1, "jenkins setup --job vault/build", "changed", "folder vault", "not found") // the daemon's user may not see it
+	after := xmlOf("GET", "/job/vault/config.xml", "")
+	begin, end, _ := strings.Cut(plain, "\n  </properties>")
+	if !strings.HasPrefix(after, begin) || !strings.HasSuffix(after, end) {
+		t.Errorf("the folder is now\n%s", after)
+	}
 }
 
 // Who may not, is told what is missing; what is wrongly called, what is right.
