@@ -45,7 +45,7 @@ func (p *Pipeline) publish(ctx context.Context, img *Image) error {
 		if err := p.stamp(records); err != nil {
 			return err
 		}
-		story, err := img.publicJSON(records...)
+		story, err := img.publicJSON(p.contents(ctx, img), records...)
 		if err != nil {
 			return err
 		}
@@ -178,14 +178,31 @@ type releaseLog struct {
 // tableTime is how the three tables print their times, in UTC.
 const tableTime = "2006-01-02 15:04:05"
 
+// contents is what build_log says has changed: what the build knew, and the
+// packages that the tests have found since.
+func (p *Pipeline) contents(ctx context.Context, img *Image) string {
+	text := img.Built().UpdateContents
+	if p.Recorder == nil {
+		return text
+	}
+	found, err := p.Recorder.Resolve(ctx, lineage.Query{Ref: img.UUID})
+	switch {
+	case err != nil:
+		p.away(err, imageFile+" says what the build knew of changes", "image", img.Ref())
+	case len(found) == 1 && found[0].UUID == img.UUID:
+		text = found[0].UpdateContents
+	}
+	return text
+}
+
 // publicJSON is image.json, with records that are about to be added.
-func (i *Image) publicJSON(more ...lineage.Record) ([]byte, error) {
+func (i *Image) publicJSON(contents string, more ...lineage.Record) ([]byte, error) {
 	b := i.Built()
 	s := story{
 		Schema: 1, Image: b.Artifact, Name: i.Name, Number: i.Number, Arch: b.Arch, Project: b.Project,
 		Build: buildLog{
 			ImageUUID: i.UUID, ImageName: i.Name, OSType: b.OSType, OSVer: b.OSVer,
-			BuildAt: b.BuiltAt.UTC().Format(tableTime), FromISO: b.FromISO, UpdateContents: b.UpdateContents,
+			BuildAt: b.BuiltAt.UTC().Format(tableTime), FromISO: b.FromISO, UpdateContents: contents,
 		},
 		Records: append(append([]lineage.Record{}, i.Records...), more...),
 	}

@@ -79,6 +79,9 @@ func (p *Pipeline) test(ctx context.Context, img *Image, o TestOptions) (*harnes
 	if err := p.recordTest(ctx, img, report, def); err != nil {
 		return report, err
 	}
+	if err := p.recordPackages(ctx, img, report.Packages); err != nil {
+		return report, err
+	}
 	if report.Verdict != harness.Passed {
 		return report, errors.Join(&TestFailed{Report: report}, err)
 	}
@@ -112,7 +115,7 @@ func (p *Pipeline) plan(ctx context.Context, img *Image, o TestOptions, work str
 		return harness.Plan{}, nil, err
 	}
 	plan := harness.Plan{
-		Image: file, Format: img.Artifact().Format, Builtin: true,
+		Image: file, Format: img.Artifact().Format, Builtin: true, Inventory: true,
 		Memory: def.Test.Memory, CPUs: def.Test.CPUs, User: def.Test.User,
 		BuildKeys: img.BuildKeys, KeepOnFailure: o.KeepOnFailure,
 		Evidence: filepath.Join(work, evidenceDir), Files: files,

@@ -54,7 +54,7 @@ func releasing(r *lineage.Record) error {
 		}
 	case m != nil && m.Project == "" && len(m.Pruned) == 0:
 		verbs = markVerbs(m)
-	case m == nil && r.Run == nil && r.Built == nil && r.Tested == nil && r.Published == nil && r.ImageUUID != "":
+	case m == nil && r.Run == nil && r.Built == nil && r.Tested == nil && r.Inventory == nil && r.Published == nil && r.ImageUUID != "":
 		verbs = []string{lineage.VerbReleased, lineage.VerbRolled, lineage.VerbChecked, verbNoted}
 	}
 	if slices.Contains(verbs, r.Verb) {

@@ -57,6 +57,8 @@ func fits(r *lineage.Record) bool {
 		return r.Verb == lineage.VerbBuilt
 	case r.Tested != nil:
 		return r.Verb == lineage.VerbTested
+	case r.Inventory != nil:
+		return r.Verb == lineage.VerbListed
 	case r.Published != nil:
 		return r.Verb == lineage.VerbPublished
 	case r.Released != nil:

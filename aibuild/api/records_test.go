@@ -32,7 +32,7 @@ func TestRecorderTellsARun(t *testing.T) {
 	token := l.token(RoleRecorder, "group/first", project)
 	id := run.ID
 	steps := []lineage.Record{
-		movedRecord(id, lineage.RunBuilding), builtRecord(id, "tiny", project), testedRecord(id, lineage.Passed), publishedRecord(id),
+		movedRecord(id, lineage.RunBuilding), builtRecord(id, "tiny", project), testedRecord(id, lineage.Passed), listedRecord(id, "3.0.17"), publishedRecord(id),
 		releasedRecord(id, "alpha", lineage.TargetUploading, ""), releasedRecord(id, "alpha", lineage.TargetVisible, newID()),
 	}
 	end := movedRecord(id, lineage.RunSuccess)
@@ -57,8 +57,8 @@ func TestRecorderTellsARun(t *testing.T) {
 		t.Errorf("image = %+v, %v", images, err)
 	}
 	events, _, err := l.store.Events(t.Context(), lineage.EventFilter{ImageUUID: id})
-	if err != nil || len(events) != 5 {
-		t.Errorf("%d events of the image, %v; want 5, each once", len(events), err)
+	if err != nil || len(events) != 6 {
+		t.Errorf("%d events of the image, %v; want 6, each once", len(events), err)
 	}
 	for _, e := range events {
 		if e.Actor != "jenkins:aibuild/build#7 (recorder)" || e.Channel != channelJenkins {
@@ -393,6 +393,9 @@ func TestReleaserRecords(t *testing.T) {
 		{"any word of an administrator", admin, bare("promoted"), ""},
 		{"a verdict", releaser, testedRecord(image, lineage.Passed), CodeForbidden},
 		{"a verdict of an administrator", admin, testedRecord(image, lineage.Passed), ""},
+		{"what is installed", releaser, listedRecord(image, "1"), CodeForbidden},
+		{"what is installed, as a remark", releaser, func() lineage.Record { r := listedRecord(image, "1"); r.Verb = "noted"; return r }(), CodeForbidden},
+		{"what is installed, of an administrator", admin, listedRecord(image, "1"), ""},
 		{"a build", releaser, builtRecord(newID(), "tiny", project), CodeForbidden},
 		{"a build of an administrator", admin, builtRecord(newID(), "tiny", project), ""},
 		{"a build of a name that is not the project's", admin, builtRecord(newID(), "huge", project), CodeRefused},

@@ -120,6 +120,8 @@ func New(c Config) (*Server, error) {
 	s.registerImages()
 	s.registerActions()
 	s.registerStory()
+	s.registerPackages()
+	s.registerDiff()
 	s.registerPushes()
 	s.registerLocks()
 	return s, s.registerOpen()

@@ -121,6 +121,9 @@ func (c *cellRun) judge(ctx context.Context) error {
 	c.begin(caseLogin)
 	c.end(CaseResult{Result: Passed})
 	c.examine()
+	if err := c.takeInventory(ctx); err != nil {
+		return err
+	}
 	return c.runCases(ctx)
 }
 

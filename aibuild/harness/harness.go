@@ -80,6 +80,7 @@ type testRun struct {
 	plan  Plan
 	accel qemu.Accel
 	mu    sync.Mutex // serialises Progress
+	stock stock
 }
 
 func (t *testRun) tell(e Event) {
@@ -155,6 +156,7 @@ func (t *testRun) fill(ctx context.Context, report *Report) error {
 	report.Accel = t.accel
 	outcomes := t.judgeCells(ctx)
 	t.compare(outcomes)
+	report.Packages = t.stock.list
 	var errs []error
 	for _, o := range outcomes {
 		o.report.Result = worst(o.cases)

@@ -93,9 +93,11 @@ type Plan struct {
 	Files fs.FS
 	// Builtin adds the built-in cases. Whether the guest boots is always tested.
 	Builtin bool
-	Memory  int64  // bytes; zero is DefaultMemory
-	CPUs    int    // zero is DefaultCPUs
-	User    string // login that the image's cloud-init (or its like) gives the key to; empty is DefaultUser
+	// Inventory lists what is installed, in one guest, before any case runs there.
+	Inventory bool
+	Memory    int64  // bytes; zero is DefaultMemory
+	CPUs      int    // zero is DefaultCPUs
+	User      string // login that the image's cloud-init (or its like) gives the key to; empty is DefaultUser
 	// Evidence is the folder to fill; it is made when it is not there.
 	Evidence string
 	// KeepOnFailure keeps the disk of a cell that did not pass, in its evidence

@@ -33,6 +33,9 @@ type Report struct {
 	Duration time.Duration `json:"duration"` // nanoseconds
 	Cells    []CellReport  `json:"cells"`
 	Cases    []CaseResult  `json:"cases"`
+	// Packages is what is installed; nil when the plan did not ask, or no guest
+	// came so far.
+	Packages *Inventory `json:"packages,omitempty"`
 }
 
 // CellReport is what happened in one cell.

@@ -118,6 +118,8 @@ func (w writer) apply(r Record) error {
 		err = w.built(r)
 	case r.Tested != nil:
 		err = w.tested(r)
+	case r.Inventory != nil:
+		return w.inventory(r) // no fact that the state follows from
 	case r.Published != nil:
 		err = w.published(r)
 	case r.Released != nil:

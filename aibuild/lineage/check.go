@@ -121,7 +121,7 @@ func (r Record) normal(now time.Time) (Record, error) {
 	}
 	c.text("image_uuid", r.ImageUUID, 36)
 	payloads := 0
-	for _, set := range []bool{r.Run != nil, r.Built != nil, r.Tested != nil, r.Published != nil, r.Released != nil, r.Marked != nil} {
+	for _, set := range []bool{r.Run != nil, r.Built != nil, r.Tested != nil, r.Inventory != nil, r.Published != nil, r.Released != nil, r.Marked != nil} {
 		if set {
 			payloads++
 		}
@@ -129,11 +129,14 @@ func (r Record) normal(now time.Time) (Record, error) {
 	if payloads > 1 {
 		c.fail("record", "has %d payloads, at most one is allowed", payloads)
 	}
-	if r.ImageUUID == "" && (r.Tested != nil || r.Published != nil || r.Released != nil || r.Marked != nil) {
+	if r.ImageUUID == "" && (r.Tested != nil || r.Inventory != nil || r.Published != nil || r.Released != nil || r.Marked != nil) {
 		c.fail("image_uuid", "is missing")
 	}
 	if r.Tested != nil {
 		r = r.normalTested(&c)
+	}
+	if r.Inventory != nil {
+		r.Inventory.check(&c)
 	}
 	if r.Published != nil {
 		c.text("published.release_url", r.Published.ReleaseURL, 2048)

@@ -4,11 +4,12 @@ import "time"
 
 // Verbs of records. An event keeps its verb for ever; other verbs are allowed.
 const (
-	VerbOpened    = "opened" // a run
-	VerbMoved     = "moved"  // a run to another state
-	VerbEnded     = "ended"  // a run
-	VerbBuilt     = "built"  // an image
-	VerbTested    = "tested" // an image
+	VerbOpened    = "opened"          // a run
+	VerbMoved     = "moved"           // a run to another state
+	VerbEnded     = "ended"           // a run
+	VerbBuilt     = "built"           // an image
+	VerbTested    = "tested"          // an image
+	VerbListed    = "packages_listed" // of an image
 	VerbPublished = "published"
 	VerbReleased  = "released" // an image, into one cluster
 	VerbChecked   = "checked"  // an image in one cluster was compared with the record
@@ -51,6 +52,7 @@ type Record struct {
 	Run       *Run       `json:"run,omitempty"`       // opens a run, or moves it
 	Built     *Built     `json:"built,omitempty"`     // the build succeeded: the image exists
 	Tested    *Tested    `json:"tested,omitempty"`    // a verdict
+	Inventory *Inventory `json:"inventory,omitempty"` // what is installed in it
 	Published *Published `json:"published,omitempty"` // its bytes are in images/release
 	Released  *Target    `json:"released,omitempty"`  // its state in one cluster
 	Marked    *Mark      `json:"marked,omitempty"`    // revoke, restore, hold, transfer, prune
