@@ -16,7 +16,7 @@ const verbNoted = "noted"
 // a verdict never depends on a list of packages. What could not be listed becomes
 // a remark in the audit.
 func (p *Pipeline) recordPackages(ctx context.Context, img *Image, list *harness.Inventory) error {
-	if list == nil || list.Complete && list.Count == 0 {
+	if list == nil || list.Complete && len(list.Packages) == 0 {
 		return nil // no guest came so far, or it has no package manager
 	}
 	inventory, notes := inventoryOf(list)
@@ -34,7 +34,7 @@ func (p *Pipeline) recordPackages(ctx context.Context, img *Image, list *harness
 
 // inventoryOf is the list as it can be recorded, and notes that say what cannot be.
 func inventoryOf(list *harness.Inventory) (lineage.Inventory, []string) {
-	inventory := lineage.Inventory{Packages: make([]lineage.Package, 0, list.Count), Complete: list.Complete}
+	inventory := lineage.Inventory{Packages: make([]lineage.Package, 0, len(list.Packages)), Complete: list.Complete}
 	notes := append([]string{}, list.Notes...)
 	misfits, first := 0, error(nil)
 	for _, found := range list.Packages {

@@ -32,7 +32,7 @@ func (w *world) app() *cli.App {
 			return w.greet()
 		},
 		Commands: slices.Concat(w.definitionCommands(), w.stageCommands(), w.afterCommands(),
-			[]*cli.Command{w.imageCommand(), w.runsCommand(), w.gateCommand()}, w.adminCommands()),
+			[]*cli.Command{w.imageCommand(), w.packageCommand(), w.runsCommand(), w.gateCommand()}, w.adminCommands()),
 	}
 	for _, cmd := range app.Commands {
 		w.finishCommand(cmd, "aibuild")
@@ -113,10 +113,7 @@ func args(c *cli.Context, words ...string) error {
 	if format := c.String("output"); format != "" && !slices.Contains(formats, format) {
 		return usagef("%s: -o %s: use table, json, yaml or csv", c.Command.HelpName, format)
 	}
-	switch n := c.NArg(); {
-	case n < least:
-		return usagef("%s: %s is missing; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[n], "?"), c.Command.HelpName)
-	case n > len(words):
+	if c.NArg() > len(words) {
 		return usagef("%s: unexpected argument %q; see %s --help", c.Command.HelpName, c.Args().Get(len(words)), c.Command.HelpName)
 	}
 	// As of a variable that a script did not set.
@@ -124,6 +121,9 @@ func args(c *cli.Context, words ...string) error {
 		if given == "" {
 			return usagef("%s: %s is empty; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[i], "?"), c.Command.HelpName)
 		}
+	}
+	if n := c.NArg(); n < least {
+		return usagef("%s: %s is missing; see %s --help", c.Command.HelpName, strings.TrimSuffix(words[n], "?"), c.Command.HelpName)
 	}
 	return nil
 }

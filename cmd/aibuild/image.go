@@ -31,6 +31,10 @@ func (w *world) imageCommand() *cli.Command {
 			{Name: "history", Usage: "the images of a name, newest first, and runs that made none", ArgsUsage: "NAME|UUID", Flags: []cli.Flag{limitFlag(), outputFlag(), webFlag()}, Action: w.imageHistory},
 			{Name: "tree", Usage: "what an image was built from, and what was built from it", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag()}, Action: w.imageTree},
 			{
+				Name: "diff", Usage: "what sets two images apart: packages, size, source, commit, settings, tests", ArgsUsage: "IMAGE IMAGE",
+				Flags: []cli.Flag{outputFlag()}, Action: w.imageDiff,
+			},
+			{
 				Name: "boot", Usage: "boot an image as its tests do, and log in", ArgsUsage: "IMAGE",
 				Flags: []cli.Flag{&cli.StringFlag{Name: "cell", Usage: "such as bios-virtio-nocloud"}}, Action: w.imageBoot,
 			},

@@ -31,10 +31,11 @@ type runReader interface {
 	HookEvents(ctx context.Context, f lineage.HookFilter) (events []lineage.HookEvent, next string, err error)
 }
 
-// reader is both.
+// reader is all of them.
 type reader struct {
-	images imageReader
-	runs   runReader
+	images   imageReader
+	runs     runReader
+	packages packageReader
 }
 
 // reading opens the server, else the database.
@@ -44,10 +45,10 @@ func (w *world) reading(c *cli.Context) (reader, error) {
 		return reader{}, err
 	}
 	if client != nil {
-		return reader{client, serverRuns{client}}, nil
+		return reader{client, serverRuns{client}, client}, nil
 	}
 	store, err := w.store(c.Context, w.logger(c))
-	return reader{store, store}, err
+	return reader{store, store, store}, err
 }
 
 // serverRuns are the runs of a server.

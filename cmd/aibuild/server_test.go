@@ -190,7 +190,9 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 	p.stored(story(base, "base", "", old), story(child, "web", base, old.Add(time.Hour)),
 		lineage.Record{At: old.Add(2 * time.Hour), ImageUUID: child, Verb: lineage.VerbTested, Tested: &lineage.Tested{Verdict: lineage.Passed, TestCase: "all (1 cases)",
 			Cases: []lineage.TestCase{{Case: "boots", Cell: "bios-virtio-nocloud", Result: lineage.Passed, MS: 12}}}},
-		lineage.Record{At: old.Add(3 * time.Hour), ImageUUID: child, Verb: lineage.VerbReleased, Released: &lineage.Target{Cluster: "alpha", State: lineage.TargetVisible, GlanceID: v7(), ReleaseAt: old.Add(3 * time.Hour)}})
+		lineage.Record{At: old.Add(3 * time.Hour), ImageUUID: child, Verb: lineage.VerbReleased, Released: &lineage.Target{Cluster: "alpha", State: lineage.TargetVisible, GlanceID: v7(), ReleaseAt: old.Add(3 * time.Hour)}},
+		lineage.Record{At: old, ImageUUID: base, Verb: lineage.VerbListed, Inventory: &lineage.Inventory{Complete: true, Packages: []lineage.Package{{Manager: "dpkg", Name: "openssl", Arch: "amd64", Version: "3.0.9-1"}, {Manager: "dpkg", Name: "gone", Arch: "all", Version: "1"}}}},
+		lineage.Record{At: old, ImageUUID: child, Verb: lineage.VerbListed, Inventory: &lineage.Inventory{Complete: true, Packages: []lineage.Package{{Manager: "dpkg", Name: "openssl", Arch: "amd64", Version: "3.0.17-1~deb12u2"}, {Manager: "dpkg", Name: "nginx", Arch: "amd64", Version: "1.22"}}}})
 	if _, err := p.store.OpenRun(t.Context(), lineage.Run{ID: running, Image: "base", Project: storyProject, Ref: "refs/heads/main", Folder: "images/base", State: lineage.RunBuilding}, "ann", lineage.ChannelAPI, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +204,8 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 		"image show web", "image show web -o json", "image show " + child[:len(child)-1] + " -o yaml", "image show none", "image show ffff",
 		"image history web", "image history web -o json", "image history " + child + " --limit 1 -o json", "image history none", "image history " + failed + " -o json",
 		"image tree base", "image tree web -o json", "image tree none",
+		"image diff base web", "image diff base@1 " + child + " -o json", "image diff web none", "image diff base base -o csv",
+		"package openssl", "package openssl -o json", "package openssl --version 3.0.9-1", "package openssl --released -o yaml", "package none", "package openssl --limit 1", "package openssl --limit -1", "package openssl --cursor x",
 		"runs list", "runs list web -o json", "runs list --unfinished", "runs list --state unstable", "runs list --limit 1", "runs list --cursor nonsense",
 		"runs show " + failed, "runs show " + failed + " -o json", "runs show " + running + " -o json", "runs show " + v7(),
 		"runs log " + failed + " --failed", "runs log " + failed, "runs log " + running + " --failed",
@@ -224,6 +228,15 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 		if strings.HasPrefix(line, "runs watch "+failed) && clock.ReplaceAllString(stripFirst(a.err), "") != clock.ReplaceAllString(b.err, "") {
 			t.Errorf("%s says\n%s by the database,\n%s by the server", line, a.err, b.err)
 		}
+	}
+	if r := call(t, remote, "image", "diff", "base", "web"); r.code != 0 || !regexp.MustCompile(`packages +2 +2: 1 added, 1 removed, 1 upgraded\nupgraded openssl amd64 +3\.0\.9-1 +3\.0\.17-1~deb12u2\nadded nginx amd64 +- +1\.22\nremoved gone all +1 +-\n$`).MatchString(r.out) {
+		t.Errorf("image diff = %d\n%s%s", r.code, r.out, r.err)
+	}
+	if r := call(t, remote, "package", "openssl", "--released"); r.code != 0 || strings.Count(r.out, "\n") != 2 || !regexp.MustCompile(`\nweb@1 +3\.0\.17-1~deb12u2 +amd64 +alpha +visible +[0-9a-f-]{36} +`+child+`\n$`).MatchString(r.out) {
+		t.Errorf("package = %d\n%s%s", r.code, r.out, r.err)
+	}
+	if r := call(t, remote, "package", "openssl", "--limit", "1"); !strings.Contains(r.err, "more: --cursor ") {
+		t.Errorf("there is more, and nobody says so: %s", r.err)
 	}
 	if r := call(t, remote, "runs", "pushes", "--project", storyProject, "--ref", "main"); r.code != 0 || !strings.Contains(r.out, "cccccccccccc") || !strings.Contains(r.out, whyNotBuilt) {
 		t.Errorf("runs pushes = %d %s%s", r.code, r.out, r.err)

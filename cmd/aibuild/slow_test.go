@@ -33,6 +33,12 @@ func TestSlowDebian12(t *testing.T) {
 			t.Errorf("%s was not tested", cell)
 		}
 	}
+	if n := p.lab.count(t, "SELECT COUNT(*) FROM image_package WHERE manager = 'dpkg' AND image_uuid = '"+uuid+"'"); n < 100 {
+		t.Errorf("%d packages are recorded of a Debian", n)
+	}
+	if r := p.must(0, "package", "cloud-init", "--released", "-o", "csv"); !strings.Contains(r.out, uuid) {
+		t.Errorf("cloud-init is in no released image:\n%s", r.out)
+	}
 	list := p.lab.glance(t, "alpha", "debian-12", false)
 	if len(list) != 1 || list[0].Properties["aibuild_uuid"] != uuid {
 		t.Errorf("alpha shows %v", list)

@@ -60,6 +60,7 @@ func TestWholeStory(t *testing.T) {
 	}) {
 		t.Fatal("without a tested image there is no story")
 	}
+	t.Run("packages", func(t *testing.T) { checkPackages(t, p, l) })
 	t.Run("published", func(t *testing.T) {
 		p.must(0, "publish", l.tiny)
 		checkServed(t, p, l.tiny)
@@ -115,6 +116,29 @@ func mission(t *testing.T, l *lab) {
 		if strings.Join(got, ",") != columns {
 			t.Errorf("DESCRIBE %s:\n got %s\nwant %s", table, strings.Join(got, ","), columns)
 		}
+	}
+}
+
+// checkPackages: what Debian says that the image was made of is what its tests have found in it.
+func checkPackages(t *testing.T, p *person, l *lab) {
+	t.Helper()
+	version, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", "busybox-static").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.TrimSpace(l.sql(t, "SELECT manager, arch, version FROM image_package WHERE name = 'busybox-static' AND image_uuid = '"+l.tiny+"'"))
+	if want := "dpkg\tamd64\t" + string(version); got != want {
+		t.Errorf("image_package has %q, want %q", got, want)
+	}
+	r := p.must(0, "package", "busybox-static", "--version", string(version))
+	if !strings.Contains(r.out, "tiny-linux@1") || !strings.Contains(r.out, l.tiny) {
+		t.Errorf("aibuild package busybox-static:\n%s", r.out)
+	}
+	if r := p.must(0, "package", "busybox-static", "--released", "-o", "csv"); strings.Contains(r.out, l.tiny) {
+		t.Errorf("it is released nowhere yet:\n%s", r.out)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(l.file), "evidence", "test-1", "packages.txt")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -53,7 +53,15 @@ applets() {
 program() {
 	local lib
 	install -D -t "$system/$2" "$(command -v "$1")"
-	for lib in $(ldd "$(command -v "$1")" | grep -oE '/[^ ]+'); do [ -e "$system/$lib" ] || install -D "$lib" "$system/$lib"; done
+	owner "$(command -v "$1")"
+	for lib in $(ldd "$(command -v "$1")" | grep -oE '/[^ ]+'); do
+		[ -e "$system/$lib" ] || { install -D "$lib" "$system/$lib"; owner "$lib"; }
+	done
+}
+
+# owner FILE notes which package a file is from; dpkg knows some of them without /usr, some with it
+owner() {
+	{ dpkg-query -S "$1" || dpkg-query -S "/usr$1" || dpkg-query -S "${1#/usr}"; } 2>/dev/null | sed 's/: .*//' >>"$work/owners" || true # a file of no package
 }
 
 # modules NAME...: the files of kernel modules and of what they need, in the order to load
@@ -92,6 +100,10 @@ chmod 600 "$system/etc/shadow"
 for m in $(modules virtio_pci virtio_blk virtio_scsi sd_mod $(cat "$here/system/etc/modules")); do install -m 644 -D -t "$system/$(dirname "$m")" "$m"; done
 cp "/lib/modules/$kernel"/modules.{builtin,builtin.modinfo,order} "$system/lib/modules/$kernel/"
 depmod -b "$system" "$kernel"
+# the packages that all this is from, where dpkg keeps them: tests list them, though there is no dpkg here
+mkdir -p "$system/var/lib/dpkg"
+dpkg-query -W -f 'Package: ${Package}\nStatus: ${Status}\nArchitecture: ${Architecture}\nVersion: ${Version}\n\n' \
+	busybox-static "linux-image-$kernel" $(sort -u "$work/owners") >"$system/var/lib/dpkg/status"
 
 # the installer's extra drivers go into its initramfs too, from where the CD and the network are reached
 for m in $(modules virtio_net ata_piix sr_mod isofs virtio-rng); do
