@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-realjenkins test-slow check bench bench-hooks fmt clean
+.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -45,6 +45,10 @@ test: ## every test, against real servers; nothing is skipped
 	@.ci/deps test
 	@$(MAKE) --no-print-directory build
 	@.ci/test fuzz $(FUZZ) race $(RACE) -- $(GUESTS)
+
+test-groovy: ## the shared library, under Jenkins' version of Groovy, with the real program
+	@.ci/deps test
+	@.ci/test run TestGroovy -- ./jenkins ./cmd/aibuild
 
 test-realjenkins: ## the setup in the Jenkins of JENKINS_URL, JENKINS_USER and JENKINS_TOKEN, in folders that are deleted
 	@go test -count=1 -tags realjenkins -run RealJenkins ./jenkins ./cmd/aibuild

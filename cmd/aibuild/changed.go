@@ -19,6 +19,7 @@ func (w *world) changedCommand() *cli.Command {
 		Flags: []cli.Flag{
 			outputFlag(),
 			&cli.StringFlag{Name: "base", Usage: "compare with this `REV`: a commit, branch or tag"},
+			&cli.StringFlag{Name: "out", Usage: "write the answer to `FILE`"}, resultFlag(),
 		},
 		Action: w.changed,
 	}
@@ -42,7 +43,7 @@ func (w *world) changed(c *cli.Context) error {
 	if change.Uncommitted > 0 {
 		fmt.Fprintf(w.stderr, "aibuild: uncommitted paths, which do not count: %d\n", change.Uncommitted)
 	}
-	return w.print(c, change, func(t io.Writer) error { return printChange(t, change) })
+	return w.printTo(c, change, func(t io.Writer) error { return printChange(t, change) })
 }
 
 // printChange writes a line for every image that is started, and for every one that the change touches and does not start.

@@ -19,7 +19,7 @@ func (w *world) gateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "tested", Usage: "its tests have passed (also without any of these flags)"},
 			&cli.BoolFlag{Name: "published", Usage: "its bytes are in images/release"},
 			&cli.BoolFlag{Name: "released", Usage: "every cluster that it is meant for shows it"},
-			&cli.StringSliceFlag{Name: "cluster", Usage: "this `CLUSTER` shows it (repeatable)"}, outputFlag(),
+			&cli.StringSliceFlag{Name: "cluster", Usage: "this `CLUSTER` shows it (repeatable)"}, outputFlag(), resultFlag(),
 		},
 		Action: w.gate,
 	}

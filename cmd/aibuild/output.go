@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
 )
@@ -32,6 +33,25 @@ func (w *world) print(c *cli.Context, value any, table func(io.Writer) error) er
 	default: // args has refused all others
 		return w.printYAML(value)
 	}
+}
+
+// printTo is print into the file that --out names, where it names one.
+func (w *world) printTo(c *cli.Context, value any, table func(io.Writer) error) (err error) {
+	if c.String("out") == "" {
+		return w.print(c, value, table)
+	}
+	file, err := renameio.NewPendingFile(c.String("out"), renameio.WithPermissions(0o644))
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	defer file.Cleanup() //nolint:errcheck // after the replacement there is nothing to clean up
+	stdout := w.stdout
+	w.stdout = file
+	defer func() { w.stdout = stdout }()
+	if err := w.print(c, value, table); err != nil {
+		return err
+	}
+	return file.CloseAtomicallyReplace()
 }
 
 // printYAML goes by JSON, so that both have the same field names.

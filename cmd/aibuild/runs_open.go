@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +22,9 @@ func (w *world) runsOpenCommand() *cli.Command {
 		Name: "open", Usage: "register a run, or take up the one of this Jenkins build; its stages need no secret then", ArgsUsage: "[DIR]",
 		Flags: append(buildFlags(), &cli.StringFlag{Name: "out", Usage: "write the run to `FILE`, for --run of its stages", Value: "run.json"},
 			&cli.StringFlag{Name: "from", Usage: "`STAGE` to begin with (AIBUILD_FROM)"},
-			&cli.StringFlag{Name: "reason", Usage: "`WHY`, for the record"}),
+			&cli.StringFlag{Name: "only", Usage: "the run is this one `STAGE`"},
+			&cli.StringFlag{Name: "image", Usage: "`IMAGE` that a later stage works on; else the newest that fits"},
+			&cli.StringFlag{Name: "reason", Usage: "`WHY`, for the record"}, resultFlag()),
 		Action: w.runsOpen,
 	}
 }
@@ -59,11 +62,24 @@ func (w *world) runsOpen(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if ref := c.String("image"); ref != "" {
+		img, err := p.Find(c.Context, ref)
+		if err != nil {
+			return err
+		}
+		image = img.UUID
+	}
 	plan, err := p.PlanRun(c.Context, aibuild.PlanOptions{Dir: dir, RunID: t.RunID, From: t.From, Image: image, RetryOf: t.RetryOf})
 	if err != nil {
 		return err
 	}
 	t.ImageUUID, t.From, t.Stages = plan.Image, plan.From, plan.Stages
+	if only := c.String("only"); only != "" {
+		t.Stages = slices.DeleteFunc(t.Stages, func(stage string) bool { return stage != only })
+		if len(t.Stages) == 0 {
+			return &aibuild.Refused{Image: t.Image, Rule: "a run goes through the stages that its project and its branch allow", Found: only + " is none of those from " + t.From + " on", Next: "leave --only out to see them in " + t.path}
+		}
+	}
 	if plan.Parent != nil {
 		t.Parent = &parent{plan.Parent.UUID, plan.Parent.Name, plan.Parent.Number, plan.Parent.SHA256}
 	}

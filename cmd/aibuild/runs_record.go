@@ -16,7 +16,7 @@ func (w *world) runsRecordCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "`FILE` that aibuild runs open has written (needed)"},
 			&cli.BoolFlag{Name: "end", Usage: "the run has come to its end: record how"},
-			&cli.StringFlag{Name: "result", Usage: "write how it went to `FILE`, as JSON"},
+			resultFlag(),
 		},
 		Action: w.runsRecord,
 	}

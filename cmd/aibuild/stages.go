@@ -24,9 +24,13 @@ func testFlags() []cli.Flag {
 func jobFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "junit", Usage: "write the result as JUnit XML to `FILE`, however it ends"},
-		&cli.StringFlag{Name: "result", Usage: "write how it went to `FILE`, as JSON, however it ends"},
+		resultFlag(),
 		&cli.StringFlag{Name: "archive", Usage: "copy manifest and evidence into `DIR`"},
 	}
+}
+
+func resultFlag() cli.Flag {
+	return &cli.StringFlag{Name: "result", Usage: "write how it went to `FILE`, as JSON, however it ends"}
 }
 
 // ticketFlag makes a stage one of a run that aibuild runs open has registered.
