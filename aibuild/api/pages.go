@@ -45,6 +45,7 @@ func (s *Server) registerOpen() error {
 	s.registerImagePages()
 	s.registerRunPages()
 	s.registerAuditPage()
+	s.registerPackagePages()
 	s.registerActionPages()
 	s.open.Handle("GET /static/", http.StripPrefix("/static/", onlyFiles(http.FileServerFS(static))))
 	return nil

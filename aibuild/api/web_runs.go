@@ -37,8 +37,6 @@ type runView struct {
 	Path    []pathStep // oldest first
 	Log     string     // the end of it
 	LogLong bool       // there is more of it
-	Follow  bool       // it grows
-	Retried []lineage.Run
 }
 
 // pathStep is one step of a run's way.
@@ -74,7 +72,6 @@ func (s *Server) runPage(r *http.Request) (*view, error) {
 		s.log.Warn("the log of a run cannot be shown", "run", run.ID, "error", err)
 		v.Log = "the log cannot be read; this server's log says why under the id of request " + requestID(ctx)
 	}
-	v.Follow = !v.Final
 	if v.Final && r.URL.Query().Get("part") != "" {
 		return nil, renewed{} // the page was loaded when it had not ended
 	}

@@ -159,7 +159,7 @@ func TestOwnAddress(t *testing.T) {
 func (l *lab) webMatrix(run, ended, image string) map[string][]string {
 	steer, release := []string{RoleOperator, RoleReleaser, RoleAdmin}, []string{RoleReleaser, RoleAdmin}
 	lines := map[string][]string{
-		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /audit?image=tiny": Roles(),
+		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /audit?image=tiny": Roles(), "GET /packages?name=openssl": Roles(), "GET /diff?a=" + image + "&b=" + image: Roles(),
 		"GET /runs/" + run + "/cancel": steer, "POST /runs/" + run + "/cancel": steer, "GET /runs/" + ended + "/retry": steer, "POST /runs/" + ended + "/retry": steer,
 		"GET /images/tiny/start": steer, "POST /images/tiny/start": steer,
 	}
@@ -294,7 +294,7 @@ func TestPagesRunNothing(t *testing.T) {
 		Run: &lineage.Run{ID: run.ID, State: lineage.RunUnstable, Failure: &lineage.Failure{Stage: "test", Sentence: evil, Lines: []string{evil}}}})
 	p := l.browser()
 	p.signIn(l.token(RoleAdmin))
-	for _, path := range []string{"/", "/images", "/images/tiny", "/images/" + run.ID, "/runs", "/runs/" + run.ID, "/audit", "/audit?actor=" + url.QueryEscape(evil), "/search?q=" + url.QueryEscape(evil), "/images?name=" + url.QueryEscape(evil), "/runs/" + run.ID + "/cancel", "/nothing/" + url.PathEscape(evil), "/login?next=" + url.QueryEscape(evil)} {
+	for _, path := range []string{"/", "/images", "/images/tiny", "/images/" + run.ID, "/runs", "/runs/" + run.ID, "/audit", "/audit?actor=" + url.QueryEscape(evil), "/packages?name=" + url.QueryEscape(evil), "/diff?a=" + run.ID + "&b=" + run.ID, "/search?q=" + url.QueryEscape(evil), "/images?name=" + url.QueryEscape(evil), "/runs/" + run.ID + "/cancel", "/nothing/" + url.PathEscape(evil), "/login?next=" + url.QueryEscape(evil)} {
 		text := string(p.do("GET", path, nil).body)
 		for _, bad := range []string{"<script>alert", "<img src=x", `href="javascript:`, "<b>x</b>", "<i>alpha", " onerror=alert(1)>"} {
 			if strings.Contains(text, bad) {

@@ -132,7 +132,7 @@ func (s *Site) tree(ctx context.Context) (t *tree, done func(), err error) {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, link.cut)
-	return &tree{remote: link.client, base: s.server.base}, func() { stop() }, nil
+	return &tree{remote: link.client, base: s.server.base, ended: ctx.Err}, func() { stop() }, nil
 }
 
 // cleanup gives the root for undoing, even when the caller's ctx has ended.

@@ -40,7 +40,10 @@ func (s *Site) enough(t *tree, need int64) error {
 // space is asked for.
 func (s *Site) explain(ctx context.Context, err error, need int64) error {
 	var told *NoSpace
-	if errors.As(err, &told) || ctx.Err() != nil || !full(err) && s.server == nil {
+	if cause := ctx.Err(); cause != nil {
+		return ended(cause, err)
+	}
+	if errors.As(err, &told) || !full(err) && s.server == nil {
 		return err
 	}
 	free := int64(0)

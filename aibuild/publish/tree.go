@@ -22,7 +22,8 @@ import (
 type tree struct {
 	root   *os.Root // nil on SFTP
 	remote *sftp.Client
-	base   string // absolute path of the root, here or there
+	base   string       // absolute path of the root, here or there
+	ended  func() error // SFTP: why the call that this tree is for must end
 }
 
 func (t *tree) full(name string) string { return path.Join(t.base, name) }
@@ -336,8 +337,17 @@ func (t *tree) fail(action, name string, err error) error {
 	}
 	if t.root == nil {
 		name = "sftp:" + t.full(name)
+		err = ended(t.ended(), err)
 	}
 	return fmt.Errorf("%s %s: %w", action, name, err)
+}
+
+// ended names the end of the call's context as the cause of what a cut connection says.
+func ended(cause, err error) error {
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 func unixStat(info fs.FileInfo) (*syscall.Stat_t, bool) {

@@ -26,17 +26,3 @@ for (const e of document.querySelectorAll(".needs-js")) e.classList.remove("hidd
 document.addEventListener("htmx:afterSwap", () => {
   for (const e of document.querySelectorAll(".needs-js")) e.classList.remove("hidden");
 });
-
-// A log that grows is followed as long as its end is looked at.
-const log = document.querySelector("pre[data-follow]");
-if (log && window.EventSource) {
-  const source = new EventSource(log.dataset.follow);
-  const more = (text) => {
-    const end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    log.append(text);
-    while (log.childNodes.length > 4000) log.firstChild.remove();
-    if (end) log.scrollTop = log.scrollHeight;
-  };
-  source.addEventListener("log", (event) => more(event.data + "\n"));
-  source.addEventListener("end", () => source.close());
-}
