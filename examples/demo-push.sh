@@ -2,8 +2,9 @@
 # demo-push.sh - from git push to OpenStack and back to the commit, against real servers, in numbered lines.
 #
 # MariaDB, two OpenStack clusters, Apache, git, Packer, QEMU and aibuild are real. Jenkins and GitLab cannot be had as
-# Debian packages: bin/aibuild-standins speaks for them, with real repositories and executors that run the job. Raw
-# output is in .stack/demo-push.log. Leaves all of it up to look around, daemon included; with CI set it stops all.
+# Debian packages: bin/aibuild-standins speaks for them, with real repositories, and with executors that run the job's
+# Groovy and aibuild's shared library. Raw output is in .stack/demo-push.log. Leaves all of it up to look around, daemon
+# included; with CI set it stops all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 story=demo-push
@@ -143,21 +144,25 @@ gitlab:
       release: {refs: [main], clusters: [alpha, beta], visibility: [private]}
 jenkins: {url: "$JENKINS", user: admin, token_file: $dir/jenkins-token}
 CONF
-# What the agent of a real Jenkins has in its environment, and from its credentials: a token that may record builds of
-# this project, and nothing of the database.
+# What the agents of a real Jenkins have: an environment, and credentials that the shared library binds to the steps that
+# need them: a token that may record builds of this project, and the clouds. Nothing of the database.
 "$aibuild" db migrate >>"$log" 2>&1 || fail "the tables were not made"
-"$aibuild" token create "demo-recorder$suffix-$RANDOM" --role recorder --project "$project" >"$dir/recorder-token" 2>>"$log" || fail "no token was made"
-printf "%s='%s'\n" AIBUILD_SERVER "$AIBUILD" AIBUILD_TOKEN_FILE "$dir/recorder-token" AIBUILD_DATA "$AIBUILD_DATA" \
-  AIBUILD_WEB_ROOT "$AIBUILD_WEB_ROOT" AIBUILD_WEB_URL "$AIBUILD_WEB_URL" OS_CLIENT_CONFIG_FILE "$OS_CLIENT_CONFIG_FILE" >"$dir/agent.env"
+mkdir "$dir/agent"
+"$aibuild" token create "demo-recorder$suffix-$RANDOM" --role recorder --project "$project" >"$dir/agent/aibuild-token" 2>>"$log" || fail "no token was made"
+cp "$OS_CLIENT_CONFIG_FILE" "$dir/agent/aibuild-clouds"
+printf "%s='%s'\n" AIBUILD_BIN "$aibuild" AIBUILD_SERVER "$AIBUILD" AIBUILD_DATA "$AIBUILD_DATA" \
+  AIBUILD_WEB_ROOT "$AIBUILD_WEB_ROOT" AIBUILD_WEB_URL "$AIBUILD_WEB_URL" >"$dir/agent.env"
+# The stand-in has no Groovy of its own: it runs the job's script, as `aibuild jenkins setup` made it, with the shared
+# library under Debian's Groovy, which has the version of Jenkins' own. The ISO is not in git.
 cat >"$dir/job.sh" <<JOB
 #!/bin/bash
 set -eu
+unset AIBUILD_DSN OS_CLIENT_CONFIG_FILE
 set -a; . "$dir/agent.env"; set +a
-git clone -q "\$AIBUILD_PROJECT" src
-cd src
-git checkout -q "\$AIBUILD_COMMIT"
-cp -r "$PWD/examples/images/tiny-linux/source" "\$AIBUILD_IMAGE/" # the ISO, which is not in git
-exec "$aibuild" run --yes "\$AIBUILD_IMAGE"
+export AFTER_CHECKOUT='cp -r "$PWD/examples/images/tiny-linux/source" "\$AIBUILD_IMAGE/"'
+parameters=()
+for name in RUN_ID PROJECT REF COMMIT IMAGE FROM; do parameters+=(--parameter "AIBUILD_\$name"); done
+exec "$PWD/jenkins/test/run" --credentials "$dir/agent" "\${parameters[@]}" "\$PIPELINE_SCRIPT"
 JOB
 as_service jenkins "$standins" jenkins --listen "127.0.0.1:$port_jenkins" --home "$dir/jenkins" --token-file "$dir/jenkins-token" --user admin \
   --adopt "$dir/job.sh" --clean --unstable-return 3
@@ -191,7 +196,7 @@ v1=$("$aibuild" runs show "$id" -o json 2>>"$log" | json "d['image_uuid']")
 sha512=$(shown "$v1" | json "d['artifact']['sha512']")
 [ "$(shown "$v1" | json "d['commit']")" = "$first" ] || fail "the image does not lead to its commit"
 for cluster in $cluster_names; do in_cloud "$cluster" "$image" "$sha512" >>"$log" || exit 1; done
-tell 3 "Jenkins ran it: built, tested, published, released; both clusters hold the tested bytes"
+tell 3 "Jenkins ran it, through the shared library: built, tested, published, released; both clusters hold the tested bytes"
 more "commit ${first:0:10} has the status success: $said"
 
 # ------------------------------------------------------------------------------------------ 4: its path
@@ -254,7 +259,7 @@ v3=$("$aibuild" runs show "$id" -o json 2>>"$log" | json "d['image_uuid']")
 [ "$(posts)" = 4 ] || fail "Jenkins was asked $(posts) times for four pushes"
 tell 8 "a push to a feature branch stops after its tests: $image@$(shown "$v3" | json "d['number']") passed, and is in no cluster"
 
-for name in gitlab-token jenkins-token hook-secret recorder-token; do
+for name in gitlab-token jenkins-token hook-secret agent/aibuild-token; do
   ! grep -qFf "$dir/$name" "$log" .stack/log/*.log || fail "the $name is in a log"
 done
 
