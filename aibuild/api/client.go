@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,6 +27,8 @@ type Client struct {
 	RunID  string // of the run that records without one belong to (AIBUILD_RUN_ID)
 	Build  Build  // the Jenkins build that we are, if we are one
 	Log    hclog.Logger
+	// Version is the release of the program, which the server is told.
+	Version string
 
 	once sync.Once
 	base *url.URL
@@ -33,6 +36,7 @@ type Client struct {
 	err  error
 
 	holds sync.Map // *hold -> batchLock
+	met   atomic.Pointer[met]
 }
 
 // answerLimit is how large an answer may be: ten thousand images fit.

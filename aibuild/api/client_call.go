@@ -116,8 +116,13 @@ func (c *Client) send(ctx context.Context, k call, body []byte) (*http.Response,
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("Authorization", "Bearer "+string(c.Token))
-	req.Header.Set("User-Agent", "aibuild")
-	return c.http.Do(req)
+	req.Header.Set("User-Agent", strings.TrimSuffix("aibuild/"+c.Version, "/"))
+	req.Header.Set(levelHeader, strconv.Itoa(Level))
+	resp, err := c.http.Do(req)
+	if err == nil {
+		c.heard(resp.Header)
+	}
+	return resp, err
 }
 
 // away is the error of a server that cannot be reached. The caller's own end
@@ -148,6 +153,9 @@ func mediaType(resp *http.Response) string {
 func (c *Client) refusal(k call, resp *http.Response, b []byte) error {
 	var p Problem
 	if mediaType(resp) == problemType && json.Unmarshal(b, &p) == nil && p.Code != "" {
+		if err := c.tooOld(&p); err != nil {
+			return err
+		}
 		return p.err(k, c.server())
 	}
 	switch s := resp.StatusCode; {

@@ -100,9 +100,9 @@ func handle[I, O any](s *Server, o operation, fn func(context.Context, *I) (*O, 
 // problemResponses describes the errors of an operation.
 func (s *Server) problemResponses(o operation) map[string]*huma.Response {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
-	statuses := append([]int{401, 403, 404, 405, 422, 500, 503}, o.problems...)
+	statuses := append([]int{400, 401, 403, 404, 405, 422, 500, 503}, o.problems...)
 	if o.body {
-		statuses = append(statuses, 400, 408, 413, 415)
+		statuses = append(statuses, 408, 413, 415)
 	}
 	slices.Sort(statuses)
 	all := map[string]*huma.Response{}

@@ -28,6 +28,7 @@ const (
 	CodeMediaType     = "unsupported_media_type"
 	CodeNotAcceptable = "not_acceptable"
 	CodeBadRequest    = "bad_request"
+	CodeVersion       = "version"
 	CodeInvalid       = "invalid"
 	CodeLocked        = "locked"
 	CodeInternal      = "internal"
@@ -47,6 +48,7 @@ type meaning struct {
 // meanings is the list of all codes, in the order of their statuses.
 var meanings = []meaning{
 	{CodeBadRequest, 400, "the body is not JSON, or not UTF-8"},
+	{CodeVersion, 400, "program and server are of releases that do not fit each other; the detail says which to update"},
 	{CodeUnauthorized, 401, "no token, or one that is unknown, expired or revoked"},
 	{CodeForbidden, 403, "the token's role may not do this"},
 	{CodeOtherProject, 403, "this belongs to a project that is not the token's"},

@@ -134,6 +134,11 @@ func (s *Server) serveAPI(a *answer, r *http.Request) (route string) {
 		s.refuse(a, r, err)
 		return ""
 	}
+	s.tellLevel(a.Header())
+	if err := s.checkLevel(r); err != nil {
+		s.refuse(a, r, err)
+		return ""
+	}
 	r = r.WithContext(context.WithValue(r.Context(), keyToken, token))
 	_, route = s.guard.Handler(r)
 	need, known := s.rights[route]

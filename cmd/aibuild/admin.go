@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/guestos/aibuild/aibuild/api"
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
@@ -150,9 +151,9 @@ func (w *world) version(c *cli.Context) error {
 	if err := args(c); err != nil {
 		return err
 	}
-	v := map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
+	v := map[string]any{"version": version, "api": api.Level, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
 	return w.print(c, v, func(t io.Writer) error {
-		_, err := fmt.Fprintf(t, "aibuild %s (%s, %s)\n", version, v["go"], v["platform"])
+		_, err := fmt.Fprintf(t, "aibuild %s (api %d, %s, %s)\n", version, api.Level, v["go"], v["platform"])
 		return err
 	})
 }

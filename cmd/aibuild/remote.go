@@ -47,7 +47,7 @@ func (w *world) clientOf(c *cli.Context, run string, build api.Build) (*api.Clie
 	}
 	client := &api.Client{
 		URL: address, Token: api.Secret(token), CAFile: w.getenv("AIBUILD_CA_FILE"),
-		RunID: run, Build: build, Log: w.logger(c).Named("api"),
+		RunID: run, Build: build, Version: version, Log: w.logger(c).Named("api"),
 	}
 	err = client.Check()
 	if plain, ok := errors.AsType[*api.Plaintext](err); ok {
@@ -94,7 +94,7 @@ func (r remote) Lock(ctx context.Context, name string, wait time.Duration) (func
 // this token may not write is not kept to be sent again and again.
 func refusal(err error) error {
 	denied, ok := errors.AsType[*api.Denied](err)
-	if !ok || denied.Code == api.CodeUnauthorized {
+	if !ok || denied.Code == api.CodeUnauthorized || denied.Code == api.CodeVersion {
 		return err
 	}
 	return &aibuild.Refused{
@@ -148,7 +148,7 @@ func (r *rules) policy(project string) (definition.Policy, error) {
 
 // judgeServer gives what only a server can be wrong with its exit code.
 func judgeServer(err error) (code int, blame string) {
-	if denied, ok := errors.AsType[*api.Denied](err); ok && denied.Code != api.CodeUnauthorized {
+	if denied, ok := errors.AsType[*api.Denied](err); ok && denied.Code != api.CodeUnauthorized && denied.Code != api.CodeVersion {
 		return aibuild.CodeRefused, lineage.BlameRule
 	} else if ok {
 		return aibuild.CodeUsage, lineage.BlameUser

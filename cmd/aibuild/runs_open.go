@@ -46,7 +46,7 @@ func (w *world) runsOpen(c *cli.Context) error {
 	}
 	t := &ticket{
 		Schema: ticketSchema, RunID: w.given(c, "run-id", "AIBUILD_RUN_ID"), Image: about.Name, Project: about.Project, Ref: about.Ref, Commit: about.Commit,
-		From: w.given(c, "from", "AIBUILD_FROM"), Build: w.jenkinsBuild(), ServerVersion: w.server, OpenedAt: time.Now().UTC(), path: c.String("out"),
+		From: w.given(c, "from", "AIBUILD_FROM"), Build: w.jenkinsBuild(), OpenedAt: time.Now().UTC(), path: c.String("out"),
 	}
 	if t.Dir, err = filepath.Abs(dir); err != nil {
 		return err
@@ -101,6 +101,7 @@ func (w *world) openTicket(c *cli.Context, p *aibuild.Pipeline, t *ticket, about
 	}
 	if client != nil && t.Build != (api.Build{}) {
 		run, err := client.OpenRun(c.Context, w.newRun(c, t, about))
+		t.ServerVersion = client.ServerVersion()
 		if err == nil {
 			return t.opened(run), nil
 		}

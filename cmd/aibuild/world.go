@@ -32,7 +32,6 @@ type world struct {
 	said    bool      // which database is used
 	warned  bool      // that the token can be read on the way
 	command string    // that is run: aibuild runs list
-	server  string    // version of the daemon, as far as it was asked
 	outcome outcome   // of the stage, for who called it
 }
 
