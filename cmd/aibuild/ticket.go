@@ -163,7 +163,9 @@ func (w *world) useTicket(p *aibuild.Pipeline, t *ticket) {
 	}
 }
 
-// unbound says whether nothing that records is named.
+// unbound says whether nothing that records is named. An agent's environment may
+// name the server to all steps: without a token it is nobody to speak to.
 func (w *world) unbound() bool {
-	return w.getenv("AIBUILD_SERVER") == "" && w.getenv("AIBUILD_DSN")+w.getenv("AIBUILD_DSN_FILE") == "" && w.config.Database.DSN+w.config.Database.DSNFile == ""
+	server := w.getenv("AIBUILD_SERVER") != "" && w.getenv("AIBUILD_TOKEN")+w.getenv("AIBUILD_TOKEN_FILE") != ""
+	return !server && w.getenv("AIBUILD_DSN")+w.getenv("AIBUILD_DSN_FILE") == "" && w.config.Database.DSN+w.config.Database.DSNFile == ""
 }
