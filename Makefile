@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks fmt clean
+.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -74,6 +74,11 @@ bench-hooks: ## only the parts about pushes
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory build
 	@go run ./.ci/bench hooks
+
+bench-jenkins: ## only the part about the shared library
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory build
+	@go run ./.ci/bench jenkins
 
 fmt:
 	@gofmt -w $$(git ls-files '*.go')
