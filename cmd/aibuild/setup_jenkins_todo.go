@@ -34,7 +34,7 @@ func (w *world) todoOfJenkins(c *cli.Context, client jenkins.Client, s jenkins.S
 		r.Todo = append(r.Todo, todo)
 	}
 	r.Todo = append(r.Todo,
-		fmt.Sprintf("in the folder %s, add the credentials aibuild-token (Secret text): what `aibuild token create agents --role recorder --project GROUP/PROJECT` prints", folder),
+		fmt.Sprintf("in the folder %s, add the credentials aibuild-token (Secret text): what `aibuild token create agents --role recorder --project GROUP/PROJECT` prints; and aibuild-clouds (Secret file): the clouds.yaml with which images are released", folder),
 		"set AIBUILD_SERVER (the daemon's address), AIBUILD_WEB_ROOT and AIBUILD_WEB_URL in the environment of the agents; on them are aibuild, Packer, QEMU and git",
 		"for projects and a library that are not public: a git credential helper with a read-only deploy token on the agents; for the library --library-credentials")
 	if user := w.config.env("JENKINS_USER", w.config.Jenkins.User); user == "" || slices.ContainsFunc(r.Checks, func(f finding) bool { return f.Status != ok }) || c.Bool("dry-run") {
