@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins fmt clean
+.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins install dist fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -79,6 +79,35 @@ bench-jenkins: ## only the part about the shared library
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory build
 	@go run ./.ci/bench jenkins
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+SHARE = $(DESTDIR)$(PREFIX)/share
+
+install: build ## binary, manual page, completions, unit, shared library; the configuration where there is none
+	@install -D -m 755 bin/aibuild $(DESTDIR)$(PREFIX)/bin/aibuild
+	@install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions
+	@bin/aibuild man >$(SHARE)/man/man1/aibuild.1
+	@bin/aibuild completion bash >$(SHARE)/bash-completion/completions/aibuild
+	@bin/aibuild completion zsh >$(SHARE)/zsh/site-functions/_aibuild
+	@install -D -m 644 -t $(SHARE)/doc/aibuild README.md CHANGELOG.md LICENSE examples/aibuild-config.yaml
+	@install -D -m 644 -t $(SHARE)/aibuild schema.sql
+	@install -D -m 644 -t $(SHARE)/aibuild/jenkins/vars jenkins/vars/*
+	@install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@sed 's|/usr/local/bin/|$(PREFIX)/bin/|' examples/deploy/aibuild.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/aibuild.service
+	@chmod 644 $(SHARE)/man/man1/aibuild.1 $(SHARE)/bash-completion/completions/aibuild $(SHARE)/zsh/site-functions/_aibuild $(DESTDIR)$(PREFIX)/lib/systemd/system/aibuild.service
+	@install -d -m 750 $(DESTDIR)$(SYSCONFDIR)/aibuild
+	@[ -e $(DESTDIR)$(SYSCONFDIR)/aibuild/aibuild-config.yaml ] || install -m 640 examples/aibuild-config.yaml $(DESTDIR)$(SYSCONFDIR)/aibuild/
+
+NAME = aibuild-$(VERSION)-linux-$(shell go env GOARCH)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+dist: ## dist/: what make install installs, in a tarball with its checksum; the same bytes whenever it is made
+	@rm -rf dist/$(NAME)*
+	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/dist/$(NAME)
+	@tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX --mtime=@$(SOURCE_DATE_EPOCH) -cf - $(NAME) | gzip -n9 >dist/$(NAME).tar.gz
+	@rm -rf dist/$(NAME)
+	@cd dist && sha256sum $(NAME).tar.gz >SHA256SUMS && cat SHA256SUMS
 
 fmt:
 	@gofmt -w $$(git ls-files '*.go')

@@ -39,6 +39,7 @@ func (w *world) adminCommands() []*cli.Command {
 		},
 		{Name: "version", Usage: "print the version", Flags: []cli.Flag{outputFlag()}, Action: w.version},
 		{Name: "completion", Usage: "print completions for bash or zsh", ArgsUsage: "SHELL", Action: w.completion},
+		{Name: "man", Usage: "print the manual page", Hidden: true, Action: w.man},
 	}
 }
 
