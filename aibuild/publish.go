@@ -45,7 +45,7 @@ func (p *Pipeline) publish(ctx context.Context, img *Image) error {
 		if err := p.stamp(records); err != nil {
 			return err
 		}
-		story, err := img.publicJSON(p.contents(ctx, img), records...)
+		story, err := img.publicJSON(p.recorded(ctx, img), records...)
 		if err != nil {
 			return err
 		}
@@ -178,36 +178,42 @@ type releaseLog struct {
 // tableTime is how the three tables print their times, in UTC.
 const tableTime = "2006-01-02 15:04:05"
 
-// contents is what build_log says has changed: what the build knew, and the
-// packages that the tests have found since.
-func (p *Pipeline) contents(ctx context.Context, img *Image) string {
-	text := img.Built().UpdateContents
+// counted is what only the record knows of an image: its number, and what build_log
+// says has changed: what the build knew, and the packages that the tests have
+// found since.
+type counted struct {
+	number   int
+	contents string
+}
+
+func (p *Pipeline) recorded(ctx context.Context, img *Image) counted {
+	t := counted{img.Number, img.Built().UpdateContents}
 	if p.Recorder == nil {
-		return text
+		return t
 	}
 	found, err := p.Recorder.Resolve(ctx, lineage.Query{Ref: img.UUID})
 	switch {
 	case err != nil:
 		p.away(err, imageFile+" says what the build knew of changes", "image", img.Ref())
 	case len(found) == 1 && found[0].UUID == img.UUID:
-		text = found[0].UpdateContents
+		t = counted{found[0].Number, found[0].UpdateContents}
 	}
-	return text
+	return t
 }
 
 // publicJSON is image.json, with records that are about to be added.
-func (i *Image) publicJSON(contents string, more ...lineage.Record) ([]byte, error) {
+func (i *Image) publicJSON(t counted, more ...lineage.Record) ([]byte, error) {
 	b := i.Built()
 	s := story{
-		Schema: 1, Image: b.Artifact, Name: i.Name, Number: i.Number, Arch: b.Arch, Project: b.Project,
+		Schema: 1, Image: b.Artifact, Name: i.Name, Number: t.number, Arch: b.Arch, Project: b.Project,
 		Build: buildLog{
 			ImageUUID: i.UUID, ImageName: i.Name, OSType: b.OSType, OSVer: b.OSVer,
-			BuildAt: b.BuiltAt.UTC().Format(tableTime), FromISO: b.FromISO, UpdateContents: contents,
+			BuildAt: b.BuiltAt.UTC().Format(tableTime), FromISO: b.FromISO, UpdateContents: t.contents,
 		},
 		Records: append(append([]lineage.Record{}, i.Records...), more...),
 	}
-	if t := i.Tested(); t != nil {
-		s.Test = &testLog{ImageUUID: i.UUID, TestCase: t.TestCase, TestResult: t.Verdict, TestAt: t.TestedAt.UTC().Format(tableTime)}
+	if v := i.Tested(); v != nil {
+		s.Test = &testLog{ImageUUID: i.UUID, TestCase: v.TestCase, TestResult: v.Verdict, TestAt: v.TestedAt.UTC().Format(tableTime)}
 	}
 	for _, r := range s.Records {
 		switch {

@@ -290,7 +290,7 @@ func (p *Pipeline) updateStory(ctx context.Context, img *Image) error {
 	if !img.Published() {
 		return nil
 	}
-	b, err := img.publicJSON(p.contents(ctx, img))
+	b, err := img.publicJSON(p.recorded(ctx, img))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,17 @@ import (
 // record whose id is already there is passed over, so that delivery may be
 // repeated. Records may refer to what earlier ones in the same call make.
 func (s *Store) Record(ctx context.Context, records ...Record) error {
+	return s.record(ctx, 0, records)
+}
+
+// Import is [Store.Record] for the story of one image that a database knew
+// before, which is gone: the image gets the number that it had, as long as no
+// other image of its name has it. 0 means the next one.
+func (s *Store) Import(ctx context.Context, number int, records ...Record) error {
+	return s.record(ctx, number, records)
+}
+
+func (s *Store) record(ctx context.Context, number int, records []Record) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -32,7 +43,7 @@ func (s *Store) Record(ctx context.Context, records ...Record) error {
 		}
 	}
 	return s.write(ctx, "record", locks, func(tx *sql.Tx) error {
-		w := writer{ctx: ctx, tx: tx, now: utc(s.now())}
+		w := writer{ctx: ctx, tx: tx, now: utc(s.now()), number: number}
 		if err := w.lockRows(list); err != nil {
 			return err
 		}
@@ -50,6 +61,8 @@ type writer struct {
 	ctx context.Context
 	tx  *sql.Tx
 	now time.Time
+
+	number int // of the image that is imported; 0: the next
 }
 
 func (w writer) exec(query string, args ...any) error {

@@ -62,17 +62,29 @@ func (w writer) builtAgain(r Record, name, sha string) error {
 // insertImage gives the next number of the name. The caller holds the name's
 // lock; the unique key catches who does not.
 func (w writer) insertImage(i Image) error {
-	var last int
-	if _, err := w.get("SELECT COALESCE(MAX(number), 0) FROM image WHERE name = ?", []any{i.Name}, &last); err != nil {
+	n, err := w.numberFor(i.Name)
+	if err != nil {
 		return err
 	}
-	err := w.exec(`INSERT INTO image (uuid, name, number, project, arch, state, good, held, revoked, adopted, built_at, test_rounds, test_round, pruned, recorded_at)
+	err = w.exec(`INSERT INTO image (uuid, name, number, project, arch, state, good, held, revoked, adopted, built_at, test_rounds, test_round, pruned, recorded_at)
 		VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, 0, 0, '', ?)`,
-		i.UUID, i.Name, last+1, i.Project, i.Arch, StateBuilt, i.Foreign, i.BuiltAt, w.now)
+		i.UUID, i.Name, n, i.Project, i.Arch, StateBuilt, i.Foreign, i.BuiltAt, w.now)
 	if number(err) == erDupEntry {
 		return errAgain
 	}
 	return err
+}
+
+// numberFor is the number that an image had, where it is free, else the next.
+func (w writer) numberFor(name string) (n int, err error) {
+	if w.number > 0 {
+		taken, err := w.get("SELECT number FROM image WHERE name = ? AND number = ?", []any{name, w.number}, &n)
+		if err != nil || !taken {
+			return w.number, err
+		}
+	}
+	_, err = w.get("SELECT COALESCE(MAX(number), 0) FROM image WHERE name = ?", []any{name}, &n)
+	return n + 1, err
 }
 
 // owner is the project that a name belongs to; empty when nobody claimed it.

@@ -26,6 +26,11 @@ func (w *world) adminCommands() []*cli.Command {
 			Subcommands: []*cli.Command{
 				{Name: "status", Usage: "server, schema, what is missing", Flags: []cli.Flag{outputFlag()}, Action: w.dbStatus},
 				{Name: "migrate", Usage: "create or upgrade the tables", Action: w.dbMigrate},
+				{
+					Name: "import-published", Usage: "record what images/release tells of its images, where the database was lost", Flags: []cli.Flag{outputFlag()}, Action: w.importPublished,
+					Description: "Every published image has its story beside it, in image.json: what is not recorded is, under the number that the image had;\n" +
+						"what is recorded stays as it is. It can be repeated.",
+				},
 			},
 		},
 		{

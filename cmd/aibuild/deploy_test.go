@@ -224,3 +224,53 @@ func goarch() string {
 	}
 	return strings.TrimSpace(string(out))
 }
+
+// TestBackup: what backup.sh keeps brings the story back; the next backup shares the images with the one before.
+func TestBackup(t *testing.T) {
+	l := servers(t)
+	const database = "aibuild_backup"
+	l.sqlAsAdmin(t, "CREATE DATABASE "+database)
+	t.Cleanup(func() { l.sqlAsAdmin(t, "DROP DATABASE "+database) })
+	root, etc, to := t.TempDir(), t.TempDir(), t.TempDir()
+	p := newPerson(t, "AIBUILD_DSN="+strings.Replace(l.env["AIBUILD_DSN"], "/aibuild", "/"+database, 1), "AIBUILD_WEB_ROOT="+root, "AIBUILD_WEB_URL=")
+	p.must(0, "db", "migrate")
+	id := p.must(0, "run", quick(t, "backup", func(yaml string) string { return strings.Replace(yaml, "clusters: [alpha, beta]", "clusters: []", 1) })).last()
+	before := p.must(0, "image", "show", id, "-o", "json").out
+	placed(t, filepath.Join(etc, "aibuild-config.yaml"), "data: /var/lib/aibuild\n")
+	options := placed(t, filepath.Join(t.TempDir(), "backup.cnf"), "[client]\nsocket="+l.env["STACK_MARIADB_SOCKET"]+"\nuser="+l.env["STACK_MARIADB_ADMIN"]+"\n")
+	backup := func() string {
+		t.Helper()
+		cmd := exec.Command("../../examples/deploy/backup.sh", to)
+		cmd.Env = append(os.Environ(), "AIBUILD_MYSQL="+options, "AIBUILD_DB="+database, "AIBUILD_WEB_ROOT="+root, "AIBUILD_DATA="+p.data, "AIBUILD_ETC="+etc)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("backup.sh: %v\n%s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	first := backup()
+	time.Sleep(1100 * time.Millisecond) // its name is the second
+	second := backup()
+	disk := "images/release/backup/" + id + "/backup.qcow2"
+	one, err := os.Stat(filepath.Join(first, disk))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two, err := os.Stat(filepath.Join(second, disk)); err != nil || !os.SameFile(one, two) {
+		t.Errorf("the second backup has its own copy of the image: %v", err)
+	}
+	if build, err := os.Stat(filepath.Join(second, strings.Replace(disk, "release", "build", 1))); err != nil || !os.SameFile(one, build) {
+		t.Errorf("both areas have their own copy of the image: %v", err)
+	}
+	l.sqlAsAdmin(t, "DROP DATABASE "+database)
+	l.sqlAsAdmin(t, "CREATE DATABASE "+database)
+	restore := `zcat "$0/database.sql.gz" | mariadb --defaults-extra-file="$1" "$2"; rm -rf "$3/images"; rsync -aH "$0/images/" "$3/images/"; tar -xOf "$0/etc.tar" ./aibuild-config.yaml`
+	if out, err := exec.Command("bash", "-euo", "pipefail", "-c", restore, second, options, database, root).CombinedOutput(); err != nil || !strings.Contains(string(out), "data: /var/lib/aibuild") {
+		t.Fatalf("restore: %v: %s", err, out)
+	}
+	p.must(0, "db", "migrate")
+	if after := p.must(0, "image", "show", id, "-o", "json").out; after != before {
+		t.Errorf("another story after the restore:\n%s\n%s", before, after)
+	}
+	p.must(0, "test", id)
+}
