@@ -85,9 +85,28 @@ answer=$(json "'%s, commit %s, from %s, tests %s: %s' % (d['image_name'], d['com
 tell 8 "a bare Glance id answers:"
 printf '   %s -> %s\n' "$glance_id" "$answer"
 
+"$stack" down aibuild >>"$log" 2>&1 || true # of a demonstration before
+port=$("$stack" port aibuild)
+(umask 077; printf '%s' "$AIBUILD_DSN" >.stack/demo-dsn)
+cat >.stack/demo-config.yaml <<CONF
+data: $AIBUILD_DATA
+database: {dsn_file: $PWD/.stack/demo-dsn}
+web: {root: $AIBUILD_WEB_ROOT, url: "$AIBUILD_WEB_URL"}
+clouds: $OS_CLIENT_CONFIG_FILE
+pages: {public: true}
+CONF
+"$stack" run aibuild -- "$aibuild" serve --config "$PWD/.stack/demo-config.yaml" --listen "127.0.0.1:$port" >>"$log" 2>&1 || fail "the daemon did not start"
+page=http://127.0.0.1:$port/images/$v1
+for _ in {1..120}; do curl -fsS "$page" >.stack/page.html 2>>"$log" && break || sleep 0.25; done
+for text in "$v1" "$commit" "$glance_id" "$sha"; do grep -q "$text" .stack/page.html || fail "the page $page does not show $text"; done
+rm .stack/page.html
+tell 9 "the daemon shows it in a browser: commit, source, tests, clusters, Glance ids"
+more "$page"
+
 say ""
 say "the story is complete after $(seconds "$begin") s; the raw log is .stack/demo.log"
 if [ -z "${CI:-}" ]; then
+  say "look at it:    $page"
   say "images are served at $AIBUILD_WEB_URL/images/release/"
   say "look around:   eval \"\$(examples/stack/stack env)\"; bin/aibuild image history tiny-linux"
   say "stop it all:   make down"

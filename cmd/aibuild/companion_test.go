@@ -216,3 +216,14 @@ func TestOtherRelease(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenNowhere: no run is opened whose file cannot be written: nobody would ever end it.
+func TestOpenNowhere(t *testing.T) {
+	s := newStaged(t, "companion-nowhere")
+	if r := s.person.run("runs", "open", s.dir, "--out", "/nowhere/run.json"); r.code != 2 || !strings.Contains(r.err, "--out") {
+		t.Errorf("runs open = %d\n%s", r.code, r.err)
+	}
+	if n := s.lab.count(t, "SELECT COUNT(*) FROM run WHERE image = 'companion-nowhere'"); n != 0 {
+		t.Errorf("%d runs are opened", n)
+	}
+}

@@ -44,7 +44,7 @@ func (w *world) withOptions(app *cli.App, argv []string) ([]string, error) {
 			flag = find(app.Flags, name)
 		}
 		if flag == nil || !slices.Contains(flag.Names(), name) || len(name) == 1 {
-			return nil, usagef("%s: %s has %q, which %s does not know; see %s --help", optionsEnv, optionsEnv, name, command, command)
+			return nil, usagef("%s has %q, which %s does not know; see %s --help", optionsEnv, name, command, command)
 		}
 		if given(argv, flag) {
 			continue

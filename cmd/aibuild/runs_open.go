@@ -51,6 +51,9 @@ func (w *world) runsOpen(c *cli.Context) error {
 	if t.Dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	if err := t.place(); err != nil {
+		return err
+	}
 	if f := w.getenv("AIBUILD_IMAGE"); f != "" {
 		about.Folder = f
 	}

@@ -81,6 +81,15 @@ func readTicket(path string) (*ticket, error) {
 	return &t, nil
 }
 
+// place makes sure that the file can be written before a run is opened for it.
+func (t *ticket) place() error {
+	f, err := renameio.NewPendingFile(t.path)
+	if err != nil {
+		return usagef("--out: %v; name a file in a folder that there is, and that may be written", err)
+	}
+	return f.Cleanup()
+}
+
 func (t *ticket) save() error {
 	b, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
