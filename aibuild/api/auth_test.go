@@ -31,6 +31,7 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/images", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/history", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/packages", nil, all, 200},
+		{"GET", "/api/v1/search?q=tin", nil, all, 200},
 		{"GET", "/api/v1/packages/openssl", nil, all, 200},
 		{"GET", "/api/v1/diff?from=tiny&to=tiny", nil, all, 200},
 		{"GET", "/api/v1/events?run_id=" + run, nil, all, 200},

@@ -29,6 +29,7 @@
 //	GET    /api/v1/images             images, newest first
 //	GET    /api/v1/images/REF         one image
 //	GET    /api/v1/images/REF/history the images of a name, and the runs that made none
+//	GET    /api/v1/search             what a text may mean
 //	GET    /api/v1/events             the audit
 //	GET    /api/v1/caps               what a project may do
 //	GET    /api/v1/pushes             what GitLab told of, and what became of it

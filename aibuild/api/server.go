@@ -120,6 +120,7 @@ func New(c Config) (*Server, error) {
 	s.registerImages()
 	s.registerActions()
 	s.registerStory()
+	s.registerSearch()
 	s.registerPackages()
 	s.registerDiff()
 	s.registerPushes()

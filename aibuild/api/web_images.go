@@ -1,10 +1,8 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -100,38 +98,4 @@ func entryProject(e lineage.Entry) string {
 		return e.Image.Project
 	}
 	return e.Run.Project
-}
-
-// searchView is what search.html shows.
-type searchView struct {
-	Query  string
-	Images []lineage.Image
-	Text   string
-}
-
-// searchPage goes to what the words name, and lists candidates where they name
-// several.
-func (s *Server) searchPage(r *http.Request) (*view, error) {
-	q := strings.TrimSpace(r.URL.Query().Get("q"))
-	if q == "" {
-		return nil, elsewhere{"/images"}
-	}
-	images, err := s.visible(r.Context(), lineage.Query{Ref: q})
-	several, isSeveral := errors.AsType[*lineage.Ambiguous](err)
-	switch {
-	case err == nil && images[0].Name == q:
-		return nil, elsewhere{"/images/" + url.PathEscape(q)}
-	case err == nil:
-		return nil, elsewhere{"/images/" + url.PathEscape(images[0].UUID)}
-	case isSeveral:
-		return &view{name: "search", title: "Search", section: "images", query: q, body: searchView{Query: q, Images: several.Candidates}}, nil
-	case !errors.Is(err, lineage.ErrNotFound):
-		return nil, err
-	}
-	if run, err := s.visibleRun(r.Context(), q); err == nil {
-		return nil, elsewhere{"/runs/" + url.PathEscape(run.ID)}
-	} else if !errors.Is(err, lineage.ErrNotFound) {
-		return nil, err
-	}
-	return s.searchNames(r, q)
 }

@@ -32,7 +32,7 @@ func (w *world) app() *cli.App {
 			return w.greet()
 		},
 		Commands: slices.Concat(w.definitionCommands(), w.stageCommands(), w.afterCommands(),
-			[]*cli.Command{w.imageCommand(), w.packageCommand(), w.runsCommand(), w.gateCommand()}, w.adminCommands()),
+			[]*cli.Command{w.imageCommand(), w.packageCommand(), w.searchCommand(), w.runsCommand(), w.gateCommand()}, w.adminCommands()),
 	}
 	for _, cmd := range app.Commands {
 		w.finishCommand(cmd, "aibuild")

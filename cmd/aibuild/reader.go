@@ -36,6 +36,7 @@ type reader struct {
 	images   imageReader
 	runs     runReader
 	packages packageReader
+	found    searcher
 }
 
 // reading opens the server, else the database.
@@ -45,10 +46,10 @@ func (w *world) reading(c *cli.Context) (reader, error) {
 		return reader{}, err
 	}
 	if client != nil {
-		return reader{client, serverRuns{client}, client}, nil
+		return reader{client, serverRuns{client}, client, client}, nil
 	}
 	store, err := w.store(c.Context, w.logger(c))
-	return reader{store, store, store}, err
+	return reader{store, store, store, store}, err
 }
 
 // serverRuns are the runs of a server.

@@ -206,6 +206,7 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 		"image tree base", "image tree web -o json", "image tree none",
 		"image diff base web", "image diff base@1 " + child + " -o json", "image diff web none", "image diff base base -o csv",
 		"package openssl", "package openssl -o json", "package openssl --version 3.0.9-1", "package openssl --released -o yaml", "package none", "package openssl --limit 1", "package openssl --limit -1", "package openssl --cursor x",
+		"search we", "search EB -o json", "search " + child, "search " + failed + " -o yaml", "search none", "search e --limit 1", "search e --limit 101", "search",
 		"runs list", "runs list web -o json", "runs list --unfinished", "runs list --state unstable", "runs list --limit 1", "runs list --cursor nonsense",
 		"runs show " + failed, "runs show " + failed + " -o json", "runs show " + running + " -o json", "runs show " + v7(),
 		"runs log " + failed + " --failed", "runs log " + failed, "runs log " + running + " --failed",

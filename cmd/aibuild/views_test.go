@@ -22,7 +22,7 @@ func TestWebAddresses(t *testing.T) {
 	for words, want := range map[string]string{
 		"image list --web": "/images", "image list debian-12 --state passed --web": "/images?name=debian-12&state=passed",
 		"image show debian-12@3 --web": "/images/debian-12@3", "image show https://x/y --web": "/images/https:%2F%2Fx%2Fy", "image history debian-12 --web": "/images/debian-12",
-		"runs list --unfinished --web": "/runs?unfinished=1", "runs show 0190 --web": "/runs/0190", "audit tiny --actor ann --web": "/audit?actor=ann&image=tiny",
+		"search a/b --web": "/search?q=a%2Fb", "runs list --unfinished --web": "/runs?unfinished=1", "runs show 0190 --web": "/runs/0190", "audit tiny --actor ann --web": "/audit?actor=ann&image=tiny",
 	} {
 		out, errs, code := called(env, strings.Fields(words)...)
 		if code != 0 || out != "https://aibuild.example"+want+"\n" {
