@@ -1,4 +1,4 @@
--- The tables of aibuild, full current state (schema version 2).
+-- The tables of aibuild, full current state (schema version 3).
 --
 -- `aibuild serve` and `aibuild db migrate` apply this file, then the numbered
 -- upgrade steps of aibuild/lineage, which bring older tables to this state.
@@ -288,7 +288,8 @@ CREATE TABLE IF NOT EXISTS event (
   KEY name_id (image_name, id),
   KEY image_id (image_uuid, id),
   KEY run_id_id (run_id, id),
-  KEY actor_id (actor, id)
+  KEY actor_id (actor, id),
+  KEY shown (image_name, cluster, state, at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- API tokens: only the sha256 of a token is kept. projects is a JSON list;

@@ -182,6 +182,19 @@ func TestTokensOfProjects(t *testing.T) {
 			t.Errorf("%s as a recorder, who may build from it: HTTP %d %s", query, got.status, got.body)
 		}
 	}
+	l.stored(releasedRecord(theirs.ID, "alpha", lineage.TargetVisible, newID()))
+	const then = "/api/v1/resolve?name=elsewhere&cluster=alpha&at=2025-11-23T00:00:00Z"
+	if got := l.send("GET", then, viewer, nil); got.code(t) != CodeNotFound || strings.Contains(string(got.body), theirs.ID) {
+		t.Errorf("what a cluster showed of another project: HTTP %d %s", got.status, got.body)
+	}
+	if got := into[imageList](t, l.send("GET", then, recorder, nil)); len(got.Images) != 1 || got.Images[0].UUID != theirs.ID {
+		t.Errorf("what a cluster showed, to a recorder: %+v", got)
+	}
+	for _, query := range []string{"?at=yesterday", "?name=tiny&at=2025-11-23T00:00:00Z", "?name=tiny&cluster=alpha&good=true&at=2025-11-23T00:00:00Z"} {
+		if got := l.send("GET", "/api/v1/resolve"+query, viewer, nil); got.code(t) != CodeInvalid {
+			t.Errorf("%s: HTTP %d %s", query, got.status, got.body)
+		}
+	}
 	if got := into[imageList](t, l.send("GET", "/api/v1/resolve?name=elsewhere", viewer, nil)); len(got.Images) != 0 {
 		t.Errorf("images of another project: %+v", got.Images)
 	}

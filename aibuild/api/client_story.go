@@ -31,6 +31,9 @@ func (c *Client) Resolve(ctx context.Context, q lineage.Query) ([]lineage.Image,
 	if q.Good {
 		v.Set("good", "true")
 	}
+	if !q.At.IsZero() {
+		v.Set("at", q.At.UTC().Format(time.RFC3339Nano))
+	}
 	var list imageList
 	err := c.do(ctx, call{op: "resolve", method: http.MethodGet, path: []string{"resolve"}, query: v}, &list)
 	return list.Images, err

@@ -157,7 +157,8 @@ func contract(t *testing.T, r recorder, s story) []heard {
 		"by name": {Ref: "tiny"}, "by number": {Ref: "tiny@1"}, "by uuid": {Ref: s.one}, "by sha256": {Ref: "sha256:" + s.records["built"].Built.Artifact.SHA256},
 		"by prefix": {Ref: s.one[:len(s.one)-4]}, "by glance id": {Ref: s.records["visible"].Released.GlanceID}, "by url": {Ref: s.records["published"].Published.ReleaseURL},
 		"newest good": {Name: "tiny", Good: true}, "all": {Name: "tiny"}, "in a cluster": {Cluster: "alpha"}, "nowhere": {Cluster: "gamma"}, "children": {Parent: s.one},
-		"any cluster": {}, "not good": {Ref: s.two, Good: true}, "strange": {Ref: "a b/c?d=e&f#g%41"},
+		"any cluster": {}, "not good": {Ref: s.two, Good: true}, "shown then": {Name: "tiny", Cluster: "alpha", At: day.Add(time.Hour)}, "shown before": {Name: "tiny", Cluster: "alpha", At: day},
+		"shown nowhere": {Name: "tiny", Cluster: "gamma", At: day.Add(time.Hour)}, "a time alone": {At: day}, "strange": {Ref: "a b/c?d=e&f#g%41"},
 	} {
 		resolve(step, q)
 	}

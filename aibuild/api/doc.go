@@ -25,7 +25,7 @@
 //	POST   /api/v1/runs/ID/retry      the next attempt
 //	GET    /api/v1/runs/ID/log        its console
 //	POST   /api/v1/records            steps of the story, as they are journalled
-//	GET    /api/v1/resolve            find images: all of lineage.Query
+//	GET    /api/v1/resolve            find images: all of lineage.Query, what a cluster showed at a time too
 //	GET    /api/v1/images             images, newest first
 //	GET    /api/v1/images/REF         one image
 //	GET    /api/v1/images/REF/history the images of a name, and the runs that made none

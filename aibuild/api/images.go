@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -18,6 +19,8 @@ type resolveInput struct {
 	Cluster string `query:"cluster" maxLength:"60" doc:"recorded as uploading, visible, hidden, changed or missing there"`
 	Parent  string `query:"parent" maxLength:"36" doc:"built from the image of this uuid"`
 	Limit   int    `query:"limit" doc:"1 to 10000; 0 = 1 with name and good alone, else 10000"`
+
+	At time.Time `query:"at" doc:"with name and cluster alone: the one image that the cluster showed under the name then, with all that is known of it today"`
 }
 
 type imageList struct {
@@ -37,6 +40,7 @@ func (s *Server) registerImages() {
 		method: http.MethodGet, path: "/api/v1/resolve", id: "resolve", need: mayRead, problems: []int{409},
 		summary: "find images",
 		text: "Either by `ref`, which gives exactly one, or by the other parameters, newest first; with none of them, the images that have a record in any cluster. " +
+			"With `at` it is `not_found` when the cluster showed none then; the Glance id is the one that the image has, or had last, in the cluster. " +
 			"A token of some projects sees their images only, but a recorder sees all: an image may be built from any other.",
 	}, s.resolve)
 	handle(s, operation{
@@ -86,7 +90,7 @@ func (s *Server) visible(ctx context.Context, q lineage.Query) ([]lineage.Image,
 	}
 	found := len(images)
 	images = slices.DeleteFunc(images, hide)
-	if len(images) == 0 && found > 0 && (q.Ref != "" || q.Name != "" && q.Good) {
+	if len(images) == 0 && found > 0 && (q.Ref != "" || q.Name != "" && q.Good || !q.At.IsZero()) {
 		return nil, noImage(q)
 	}
 	return images, nil
@@ -94,6 +98,9 @@ func (s *Server) visible(ctx context.Context, q lineage.Query) ([]lineage.Image,
 
 // noImage is what the store says when there is none.
 func noImage(q lineage.Query) error {
+	if !q.At.IsZero() {
+		return fmt.Errorf("image %s in cluster %s at %s: none was visible: %w", q.Name, q.Cluster, q.At.UTC().Format(time.RFC3339), lineage.ErrNotFound)
+	}
 	if q.Ref == "" {
 		return fmt.Errorf("good image of %s: %w", q.Name, lineage.ErrNotFound)
 	}

@@ -85,6 +85,10 @@ type Query struct {
 	Cluster string `json:"cluster,omitempty"` // with or without Name: recorded as uploading, visible, hidden, changed or missing there
 	Parent  string `json:"parent,omitempty"`  // images built from the image of this uuid
 	Limit   int    `json:"limit,omitempty"`   // 1 to 10000; 0 = 1 with Name and Good alone, else 10000
+
+	// At, with Name and Cluster alone, asks for the one image that the cluster
+	// showed under the name then, with everything that is known of it today.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Filter selects a page of [Store.Images].

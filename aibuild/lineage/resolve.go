@@ -25,7 +25,7 @@ const candidates = 10
 // Resolve finds images. With Query.Ref the result is exactly one image, with
 // everything that is known of it; without, those that the other fields select,
 // newest first, without their test cases. [ErrNotFound] says that no image fits
-// Ref, or Name and Good; other selections may be empty. A Ref that fits several
+// Ref, Name and Good, or At; other selections may be empty. A Ref that fits several
 // images is [*Ambiguous].
 func (s *Store) Resolve(ctx context.Context, q Query) ([]Image, error) {
 	if err := s.ready(ctx, "resolve"); err != nil {
@@ -39,6 +39,9 @@ func (s *Store) Resolve(ctx context.Context, q Query) ([]Image, error) {
 }
 
 func (s *Store) resolve(ctx context.Context, q Query) ([]Image, error) {
+	if !q.At.IsZero() {
+		return s.shownAt(ctx, q)
+	}
 	if q.Ref == "" {
 		return s.selectImages(ctx, q)
 	}

@@ -46,3 +46,9 @@ var toVersion2 = step{Version: 2, Changes: []change{
 		ADD KEY ref_id (project, ref_key, id),
 		ADD KEY kept (kept, received_at)`},
 }}
+
+// toVersion3 lets the audit answer what a cluster showed at a time. Binaries of
+// schema 2 do not mind.
+var toVersion3 = step{Version: 3, Changes: []change{
+	{Unless: hasIndex("event", "shown"), SQL: "ALTER TABLE event ADD KEY shown (image_name, cluster, state, at)"},
+}}

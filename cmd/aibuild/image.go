@@ -27,7 +27,15 @@ func (w *world) imageCommand() *cli.Command {
 				Flags:  []cli.Flag{limitFlag(), sinceFlag(), outputFlag(), webFlag(), &cli.StringFlag{Name: "state", Usage: "only in this `STATE`"}},
 				Action: w.imageList,
 			},
-			{Name: "show", Usage: "one image: NAME, NAME@N, uuid, Glance id, sha256 or URL", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag(), webFlag()}, Action: w.imageShow},
+			{
+				Name: "show", Usage: "one image: NAME, NAME@N, uuid, Glance id, sha256 or URL", ArgsUsage: "IMAGE",
+				Flags: []cli.Flag{
+					outputFlag(), webFlag(),
+					&cli.StringFlag{Name: "cluster", Usage: "the version of a NAME that this `CLUSTER` shows, or showed --at a time"},
+					&cli.StringFlag{Name: "at", Usage: "with --cluster: `WHEN`, as 90m, 12h, 7d ago, 2026-11-01 or 2026-11-01T08:00:00Z"},
+				},
+				Action: w.imageShow,
+			},
 			{Name: "history", Usage: "the images of a name, newest first, and runs that made none", ArgsUsage: "NAME|UUID", Flags: []cli.Flag{limitFlag(), outputFlag(), webFlag()}, Action: w.imageHistory},
 			{Name: "tree", Usage: "what an image was built from, and what was built from it", ArgsUsage: "IMAGE", Flags: []cli.Flag{outputFlag()}, Action: w.imageTree},
 			{
@@ -139,18 +147,41 @@ func (w *world) imageShow(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {
 		return err
 	}
-	if c.Bool("web") {
-		return w.showPage(c, "/images/"+url.PathEscape(c.Args().First()))
+	q, err := imageAsked(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("web") && q.At.IsZero() {
+		return w.showPage(c, "/images/"+url.PathEscape(q.Ref))
 	}
 	from, err := w.reading(c)
 	if err != nil {
 		return err
 	}
-	img, err := one(c.Context, from.images, c.Args().First())
+	found, err := from.images.Resolve(c.Context, q)
 	if err != nil {
-		return err
+		return fmt.Errorf("image %q: %w", c.Args().First(), err)
 	}
-	return w.print(c, img, func(t io.Writer) error { return showImage(t, img) })
+	if c.Bool("web") {
+		return w.showPage(c, "/images/"+url.PathEscape(found[0].UUID))
+	}
+	return w.print(c, found[0], func(t io.Writer) error { return showImage(t, found[0]) })
+}
+
+// imageAsked is a reference, or a name with the cluster that showed it at a time.
+func imageAsked(c *cli.Context) (lineage.Query, error) {
+	at, err := timeFlag(c, "at")
+	switch {
+	case err != nil:
+		return lineage.Query{}, err
+	case c.String("cluster") == "" && !at.IsZero():
+		return lineage.Query{}, usagef("%s: --at needs --cluster: say where", c.Command.HelpName)
+	case c.String("cluster") == "":
+		return lineage.Query{Ref: c.Args().First()}, nil
+	case at.IsZero():
+		at = time.Now()
+	}
+	return lineage.Query{Name: c.Args().First(), Cluster: c.String("cluster"), At: at}, nil
 }
 
 // one resolves a reference to its image.

@@ -202,6 +202,7 @@ func TestServerAndDatabaseAreOne(t *testing.T) {
 	for _, line := range []string{
 		"image list", "image list web", "image list none", "image list --state passed -o json", "image list --limit 1", "image list --limit -1",
 		"image show web", "image show web -o json", "image show " + child[:len(child)-1] + " -o yaml", "image show none", "image show ffff",
+		"image show web --cluster alpha", "image show web --cluster alpha --at 2025-11-22T12:00:00Z -o json", "image show web --cluster alpha --at 2025-11-22", "image show web --cluster beta", "image show web --at 1h", "image show web --cluster alpha --at lunch",
 		"image history web", "image history web -o json", "image history " + child + " --limit 1 -o json", "image history none", "image history " + failed + " -o json",
 		"image tree base", "image tree web -o json", "image tree none",
 		"image diff base web", "image diff base@1 " + child + " -o json", "image diff web none", "image diff base base -o csv",

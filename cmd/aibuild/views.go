@@ -16,8 +16,11 @@ func sinceFlag() cli.Flag {
 }
 
 // sinceTime is the moment that --since means; zero without it.
-func sinceTime(c *cli.Context) (time.Time, error) {
-	text := c.String("since")
+func sinceTime(c *cli.Context) (time.Time, error) { return timeFlag(c, "since") }
+
+// timeFlag reads a moment, or how long ago it was; zero without the flag.
+func timeFlag(c *cli.Context, name string) (time.Time, error) {
+	text := c.String(name)
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -29,7 +32,7 @@ func sinceTime(c *cli.Context) (time.Time, error) {
 	if d, err := definition.ParseDuration(text); err == nil && d > 0 {
 		return time.Now().Add(-d), nil
 	}
-	return time.Time{}, usagef("%s: --since %s: give a time such as 12h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z (UTC)", c.Command.HelpName, text)
+	return time.Time{}, usagef("%s: --%s %s: give a time such as 12h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z (UTC)", c.Command.HelpName, name, text)
 }
 
 // newer keeps what is not older than since of a page that is newest first; what
