@@ -103,7 +103,7 @@ func TestImageActions(t *testing.T) {
 // What takes longer than an answer goes on without it, and ends with the server.
 func TestLongAction(t *testing.T) {
 	hand := &helper{slow: make(chan struct{}), ended: make(chan error, 2)}
-	l := newLab(t, func(c *Config) { c.Actor = hand; c.Timeout = 300 * time.Millisecond })
+	l := newLab(t, func(c *Config) { c.Actor = hand; c.Timeout = 1500 * time.Millisecond })
 	run := l.run(nil)
 	l.stored(builtRecord(run.ID, "tiny", project))
 	got := l.send("POST", "/api/v1/images/tiny/release", l.token(RoleReleaser), ImageChange{Reason: "x"})

@@ -4,7 +4,7 @@ package definition
 // be meant. It is sorted.
 var Reserved = []string{
 	"all", "audit", "boot", "build", "cancel", "changed", "clusters", "completion", "create", "db", "diff", "doctor", "gate", "gitlab",
-	"help", "history", "hold", "image", "images", "init", "jenkins", "latest", "list", "log", "migrate", "open", "package",
-	"prune", "publish", "pushes", "record", "release", "restore", "retry", "revoke", "rollback", "run", "runs", "serve", "setup", "show",
+	"help", "history", "hold", "image", "images", "import-published", "init", "jenkins", "latest", "list", "log", "man", "migrate", "open", "package",
+	"prune", "publish", "pushes", "record", "release", "restore", "retry", "revoke", "rollback", "run", "runs", "search", "serve", "setup", "show",
 	"start", "status", "test", "token", "transfer", "tree", "validate", "version", "watch",
 }
