@@ -26,6 +26,7 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/runs", nil, all, 200},
 		{"GET", "/api/v1/runs/" + run, nil, all, 200},
 		{"GET", "/api/v1/runs/" + run + "/log", nil, all, 404},
+		{"GET", "/api/v1/runs/" + ended + "/log/follow", nil, all, 404},
 		{"GET", "/api/v1/resolve?name=tiny", nil, all, 200},
 		{"GET", "/api/v1/images/tiny", nil, all, 200},
 		{"GET", "/api/v1/images", nil, all, 200},

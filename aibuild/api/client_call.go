@@ -25,6 +25,7 @@ type call struct {
 	method string
 	path   []string // segments below /api/v1
 	query  url.Values
+	header http.Header // beyond what all requests have
 	body   any
 }
 
@@ -111,6 +112,9 @@ func (c *Client) send(ctx context.Context, k call, body []byte) (*http.Response,
 	req, err := http.NewRequestWithContext(ctx, k.method, u.String(), reader)
 	if err != nil {
 		return nil, err
+	}
+	for name, values := range k.header {
+		req.Header[name] = values
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -27,11 +27,21 @@ type contextKey int
 const (
 	keyRequest contextKey = iota
 	keyToken
+	keyConnection
 )
 
 func requestID(ctx context.Context) string {
 	id, _ := ctx.Value(keyRequest).(string)
 	return id
+}
+
+// connection is a context that ends with the connection, and not after the time
+// that one request has.
+func connection(ctx context.Context) context.Context {
+	if c, ok := ctx.Value(keyConnection).(context.Context); ok {
+		return c
+	}
+	return ctx
 }
 
 // bearer is the token that the request came with.
@@ -72,7 +82,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if !requestForm.MatchString(id) {
 		id = uuid.NewString()
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), keyRequest, id), s.timeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(context.WithValue(r.Context(), keyConnection, r.Context()), keyRequest, id), s.timeout)
 	defer cancel()
 	r = r.WithContext(ctx)
 	a := &answer{ResponseWriter: w}

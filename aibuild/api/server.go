@@ -28,6 +28,8 @@ type Config struct {
 	Job func(project string) string
 	// Logs holds the logs of runs, as RUN.log.zst or RUN.log; nil: there are none.
 	Logs fs.FS
+	// Consoles reads the consoles of builds that are under way; nil: nobody does.
+	Consoles Consoles
 	// Parts says how the servers that we talk to are, by name, for /readyz. It
 	// must not wait for them; nil: nothing is said of them.
 	Parts func() map[string]string
@@ -77,6 +79,7 @@ type Server struct {
 	ready   readiness
 	opening openings // of builds
 	acts    *acts
+	follows *follows
 }
 
 const (
@@ -109,6 +112,7 @@ func New(c Config) (*Server, error) {
 		ttl = defaultLockTTL
 	}
 	s.acts = newActs(s.timeout*2/3, s.lateAction)
+	s.follows = newFollows(s)
 	s.leases = newLeases(c.Store, ttl, s.log)
 	var err error
 	if s.metrics, err = newMetrics(c, s.leases); err != nil {
@@ -116,6 +120,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.api = newAPI(s.guard, c.Version)
 	s.registerRuns()
+	s.registerFollow()
 	s.registerRecords()
 	s.registerImages()
 	s.registerActions()
@@ -132,9 +137,14 @@ func New(c Config) (*Server, error) {
 // it (/openapi.json, /docs), /healthz, /readyz, /metrics, /runs/ID and /static.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
+// StopFollowing ends the logs that are followed, which would else keep an HTTP
+// server from stopping: see http.Server.RegisterOnShutdown.
+func (s *Server) StopFollowing() { s.follows.stop() }
+
 // Close stops the actions that are under way and gives back all locks. Requests that wait for one are refused. Call it
 // after the HTTP server has stopped, before the store is closed.
 func (s *Server) Close() error {
+	s.follows.stop()
 	s.acts.close()
 	return s.leases.close()
 }

@@ -101,6 +101,21 @@ func (s *Server) webPage(pattern string, need right, show func(*http.Request) (*
 	})
 }
 
+// registerPart registers what a page asks for that is no page itself.
+func (s *Server) registerPart(pattern string, need right, serve func(http.ResponseWriter, *http.Request) error) {
+	s.pages[pattern] = need
+	s.open.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		pageHeaders(w.Header())
+		r, err := s.admit(w, r, need)
+		if err == nil {
+			err = serve(w, r)
+		}
+		if err != nil {
+			s.refusePage(w, r, err)
+		}
+	})
+}
+
 // admit finds out who asks, and whether they may.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, need right) (*http.Request, error) {
 	if r.Method == http.MethodPost {

@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -159,7 +161,7 @@ func TestOwnAddress(t *testing.T) {
 func (l *lab) webMatrix(run, ended, image string) map[string][]string {
 	steer, release := []string{RoleOperator, RoleReleaser, RoleAdmin}, []string{RoleReleaser, RoleAdmin}
 	lines := map[string][]string{
-		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /audit?image=tiny": Roles(), "GET /packages?name=openssl": Roles(), "GET /diff?a=" + image + "&b=" + image: Roles(),
+		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /runs/" + ended + "/log/follow": Roles(), "GET /audit?image=tiny": Roles(), "GET /packages?name=openssl": Roles(), "GET /diff?a=" + image + "&b=" + image: Roles(),
 		"GET /runs/" + run + "/cancel": steer, "POST /runs/" + run + "/cancel": steer, "GET /runs/" + ended + "/retry": steer, "POST /runs/" + ended + "/retry": steer,
 		"GET /images/tiny/start": steer, "POST /images/tiny/start": steer,
 	}
@@ -185,7 +187,7 @@ func TestWebMatrix(t *testing.T) {
 	}
 	for _, role := range append(Roles(), "") {
 		t.Run("as "+role, func(t *testing.T) {
-			l := newLab(t, func(c *Config) { c.Actor = &helper{} })
+			l := newLab(t, func(c *Config) { c.Actor, c.Logs = &helper{}, anyLog{} })
 			run, ended := l.run(nil), l.run(nil)
 			l.stored(builtRecord(run.ID, "tiny", project))
 			l.pushed(project, "refs/heads/main", strings.Repeat("ab", 20))
@@ -217,6 +219,16 @@ func TestWebMatrix(t *testing.T) {
 			}
 		})
 	}
+}
+
+// anyLog has a log of every run.
+type anyLog struct{}
+
+func (anyLog) Open(name string) (fs.File, error) {
+	if !strings.HasSuffix(name, ".log") {
+		return nil, fs.ErrNotExist
+	}
+	return fstest.MapFS{name: {Data: []byte("a line\n")}}.Open(name)
 }
 
 // What another site's page sends does nothing, whoever is signed in here.

@@ -36,7 +36,10 @@ func (w *world) runsCommand() *cli.Command {
 			{Name: "show", Usage: "one run: its whole path, with times", ArgsUsage: "RUN", Flags: []cli.Flag{outputFlag(), webFlag()}, Action: w.runsShow},
 			{
 				Name: "log", Usage: "the console of a run's build", ArgsUsage: "RUN",
-				Flags:  []cli.Flag{&cli.BoolFlag{Name: "failed", Usage: "only the lines that tell why it failed"}},
+				Flags: []cli.Flag{
+					&cli.BoolFlag{Name: "failed", Usage: "only the lines that tell why it failed"},
+					&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on as long as the build does; ends with 0 whatever the run ends with (needs AIBUILD_SERVER)"},
+				},
 				Action: w.runsLog,
 			},
 			{
@@ -183,6 +186,9 @@ func (w *world) runsLog(c *cli.Context) error {
 		}
 		return run.Failure.Render(w.stdout)
 	}
+	if c.Bool("follow") {
+		return w.followLog(c, run)
+	}
 	if done, err := w.serverLog(c, run.ID, w.stdout); errors.Is(err, lineage.ErrNotFound) {
 		return noLog(run)
 	} else if done || err != nil {
@@ -209,6 +215,26 @@ func (w *world) runsLog(c *cli.Context) error {
 	return err
 }
 
+// followLog shows the console while it grows. Only the daemon reads it from
+// Jenkins.
+func (w *world) followLog(c *cli.Context, run lineage.Run) error {
+	client, err := w.client(c)
+	if err != nil {
+		return err
+	}
+	if client == nil {
+		return usagef("aibuild runs log --follow asks the daemon: set AIBUILD_SERVER and AIBUILD_TOKEN_FILE, or look at %s", cmp.Or(console(run), "its console"))
+	}
+	state, err := client.FollowLog(c.Context, run.ID, w.stdout)
+	if errors.Is(err, lineage.ErrNotFound) {
+		return noLog(run)
+	}
+	if err == nil {
+		fmt.Fprintf(w.stderr, "aibuild: the log has ended; the run is %s\n", state)
+	}
+	return err
+}
+
 // noLog says where the console of a run is that is not kept: it is fetched when
 // the build has ended.
 func noLog(r lineage.Run) error {
@@ -228,7 +254,12 @@ func noLog(r lineage.Run) error {
 }
 
 // console is the page on which Jenkins shows the console of the run's build.
-func console(r lineage.Run) string { return strings.TrimSuffix(r.BuildURL, "/") + "/console" }
+func console(r lineage.Run) string {
+	if r.BuildURL == "" {
+		return ""
+	}
+	return strings.TrimSuffix(r.BuildURL, "/") + "/console"
+}
 
 func (w *world) runsStart(c *cli.Context) error {
 	if err := args(c, "IMAGE"); err != nil {

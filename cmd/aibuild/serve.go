@@ -166,6 +166,7 @@ func (s *service) listen(ctx context.Context, address string) (net.Listener, err
 func (s *service) run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: s.routes(), ErrorLog: s.log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
 	hooks.Limits(server)
+	server.RegisterOnShutdown(s.api.StopFollowing)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	working, stopWork := context.WithCancel(ctx)

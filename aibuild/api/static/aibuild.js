@@ -26,3 +26,26 @@ for (const e of document.querySelectorAll(".needs-js")) e.classList.remove("hidd
 document.addEventListener("htmx:afterSwap", () => {
   for (const e of document.querySelectorAll(".needs-js")) e.classList.remove("hidden");
 });
+
+// A log that grows is followed, and its end shown as long as that is what is looked at.
+const log = document.querySelector("pre[data-follow]");
+if (log && window.EventSource) {
+  const mark = document.getElementById("following");
+  const source = new EventSource(log.dataset.follow);
+  log.classList.remove("hidden");
+  source.addEventListener("log", (event) => {
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    log.append(event.data + "\n");
+    while (log.childNodes.length > 2000) log.firstChild.remove();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  });
+  source.addEventListener("open", () => { mark.textContent = "It is followed here while it grows."; });
+  source.addEventListener("error", () => {
+    const given = source.readyState === EventSource.CLOSED;
+    mark.textContent = given ? "It cannot be followed here." : "The connection is lost; it is made again by itself.";
+  });
+  source.addEventListener("end", () => {
+    source.close();
+    mark.textContent = "The build has ended.";
+  });
+}
