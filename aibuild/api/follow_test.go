@@ -195,7 +195,7 @@ func TestFollowLongLog(t *testing.T) {
 		t.Fatalf("it ended with %s", got)
 	}
 	text := w.String()
-	if !strings.HasPrefix(text, "[aibuild: ") || !strings.Contains(text[:60], "bytes are left out here]\n"+line[:20]) || !strings.HasSuffix(text, "y\n\nlast\n") || len(text) > followKept+followLine {
+	if !strings.HasPrefix(text, "[aibuild: ") || !strings.Contains(text[:100], "bytes are left out here]\n"+line[:20]) || !strings.HasSuffix(text, "y\n\nlast\n") || len(text) > followKept+followLine {
 		t.Errorf("%d bytes: %.100q … %q", len(text), text, text[len(text)-20:])
 	}
 }
