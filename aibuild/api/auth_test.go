@@ -33,6 +33,8 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/images/tiny/history", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/packages", nil, all, 200},
 		{"GET", "/api/v1/search?q=tin", nil, all, 200},
+		{"GET", "/api/v1/images/tiny/cells", nil, all, 200},
+		{"GET", "/api/v1/images/tiny/evidence/evidence%2Fa.log", nil, all, 404},
 		{"GET", "/api/v1/packages/openssl", nil, all, 200},
 		{"GET", "/api/v1/diff?from=tiny&to=tiny", nil, all, 200},
 		{"GET", "/api/v1/events?run_id=" + run, nil, all, 200},
@@ -61,7 +63,7 @@ func TestMatrixIsComplete(t *testing.T) {
 	var have []string
 	for _, e := range l.endpoints("RUN", "RUN", "IMAGE") {
 		path, _, _ := strings.Cut(e.path, "?")
-		path = strings.NewReplacer("/runs/RUN", "/runs/{id}", "/images/tiny", "/images/{ref}", "/packages/openssl", "/packages/{name}", "/locks/nothing", "/locks/{id}").Replace(path)
+		path = strings.NewReplacer("/runs/RUN", "/runs/{id}", "/images/tiny", "/images/{ref}", "/packages/openssl", "/packages/{name}", "evidence%2Fa.log", "{file...}", "/locks/nothing", "/locks/{id}").Replace(path)
 		have = append(have, e.method+" "+path)
 	}
 	for pattern := range l.api.rights {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -149,26 +148,7 @@ func (c *Client) Retry(ctx context.Context, id string, o RetryOptions) (RunDetai
 
 // RunLog copies the log of a run to w.
 func (c *Client) RunLog(ctx context.Context, id string, w io.Writer) error {
-	if err := c.setup(); err != nil {
-		return err
-	}
-	k := call{op: "log of run", method: http.MethodGet, path: []string{"runs", id, "log"}}
 	within, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
-	resp, err := c.send(within, k, nil)
-	if err != nil {
-		return c.away(ctx, k, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-		if err != nil {
-			return c.away(ctx, k, err)
-		}
-		return c.refusal(k, resp, b)
-	}
-	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("log of run %s: %w", id, err)
-	}
-	return nil
+	return c.copyTo(within, call{op: "log of run", method: http.MethodGet, path: []string{"runs", id, "log"}}, w)
 }

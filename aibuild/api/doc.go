@@ -29,6 +29,8 @@
 //	GET    /api/v1/images             images, newest first
 //	GET    /api/v1/images/REF         one image
 //	GET    /api/v1/images/REF/history the images of a name, and the runs that made none
+//	GET    /api/v1/images/REF/cells   its tests, and the files of their evidence
+//	GET    /api/v1/images/REF/evidence/FILE
 //	GET    /api/v1/search             what a text may mean
 //	GET    /api/v1/events             the audit
 //	GET    /api/v1/caps               what a project may do

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -61,10 +62,11 @@ type operation struct {
 	summary      string
 	text         string
 	need         right
-	status       int   // of success; 0 = 200
-	also         []int // other successes, of the same form
-	problems     []int // beyond those that every operation has
-	body         bool  // the request has one
+	status       int      // of success; 0 = 200
+	also         []int    // other successes, of the same form
+	problems     []int    // beyond those that every operation has
+	body         bool     // the request has one
+	content      []string // what a success may be, where it is not JSON
 }
 
 // bodyTimeout is how long a body may take to come.
@@ -95,6 +97,27 @@ func handle[I, O any](s *Server, o operation, fn func(context.Context, *I) (*O, 
 		return nil, huma.ErrorWithHeaders(p, http.Header{"Retry-After": {p.retryAfter}})
 	})
 	s.describeAlso(o)
+	s.describePath(o)
+}
+
+// describePath gives a path that ends with any number of segments the only form
+// that descriptions have for it, and says what comes from there.
+func (s *Server) describePath(o operation) {
+	paths := s.api.OpenAPI().Paths
+	item := paths[o.path]
+	if plain := strings.ReplaceAll(o.path, "...}", "}"); plain != o.path {
+		delete(paths, o.path)
+		paths[plain] = item
+	}
+	if len(o.content) == 0 {
+		return
+	}
+	ok := item.Get.Responses[strconv.Itoa(max(o.status, http.StatusOK))]
+	ok.Content = map[string]*huma.MediaType{}
+	for _, kind := range o.content {
+		plain, _, _ := strings.Cut(kind, ";")
+		ok.Content[plain] = &huma.MediaType{}
+	}
 }
 
 // problemResponses describes the errors of an operation.

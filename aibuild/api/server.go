@@ -30,6 +30,8 @@ type Config struct {
 	Logs fs.FS
 	// Consoles reads the consoles of builds that are under way; nil: nobody does.
 	Consoles Consoles
+	// Evidence is the evidence of images; nil: none can be read.
+	Evidence Evidence
 	// Parts says how the servers that we talk to are, by name, for /readyz. It
 	// must not wait for them; nil: nothing is said of them.
 	Parts func() map[string]string
@@ -126,6 +128,7 @@ func New(c Config) (*Server, error) {
 	s.registerActions()
 	s.registerStory()
 	s.registerSearch()
+	s.registerEvidence()
 	s.registerPackages()
 	s.registerDiff()
 	s.registerPushes()

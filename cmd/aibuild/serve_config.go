@@ -181,7 +181,7 @@ func (s *service) assemble() error {
 	}
 	if s.api, err = api.New(api.Config{
 		Store: s.store, Caps: s.caps, Job: s.job, Actor: handyman{s},
-		Logs: os.DirFS(logs), Consoles: consoles{s}, Parts: s.parts, OpenPages: s.dev, PublicPages: c.Pages.Public,
+		Logs: os.DirFS(logs), Consoles: consoles{s}, Evidence: siteEvidence{s}, Parts: s.parts, OpenPages: s.dev, PublicPages: c.Pages.Public,
 		Secure: strings.HasPrefix(c.PublicURL, "https://"), SessionKey: key, Version: version, Stats: s.stats, Log: s.log.Named("api"),
 	}); err != nil {
 		return err
