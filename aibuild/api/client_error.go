@@ -34,7 +34,7 @@ func (p *Problem) err(k call, server string) error {
 	case CodeRefused:
 		return &definition.Refused{Project: p.Project, Rule: p.Rule, Asked: p.Asked, Allowed: p.Allowed}
 	}
-	if p.Status >= 500 {
+	if p.Status >= 500 || p.Code == CodeRate {
 		return &lineage.Unavailable{Op: k.op, Err: fmt.Errorf("server %s: %w", server, p)}
 	}
 	return &Denied{Code: p.Code, Detail: p.Detail}

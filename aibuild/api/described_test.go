@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -69,7 +70,7 @@ func check(t testing.TB, router routers.Router, r *http.Request, body []byte, go
 	}
 	route, params, err := router.FindRoute(r)
 	if err != nil {
-		if got.Code == http.StatusUnauthorized || got.Code == http.StatusNotFound || got.Code == http.StatusMethodNotAllowed {
+		if got.Code == http.StatusUnauthorized || got.Code == http.StatusTooManyRequests || got.Code == http.StatusNotFound || got.Code == http.StatusMethodNotAllowed {
 			return // nothing is described there
 		}
 		t.Errorf("%s %s: HTTP %d, but it is not described: %v", r.Method, r.URL, got.Code, err)
@@ -85,9 +86,26 @@ func check(t testing.TB, router routers.Router, r *http.Request, body []byte, go
 		}
 	}
 	err = openapi3filter.ValidateResponse(ctx, &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: in, Status: got.Code, Header: got.Header(), Body: io.NopCloser(bytes.NewReader(got.Body.Bytes())), Options: in.Options,
+		RequestValidationInput: in, Status: got.Code, Header: got.Header(), Body: io.NopCloser(bytes.NewReader(unzipped(t, got))), Options: in.Options,
 	})
 	if err != nil {
-		t.Errorf("%s %s: HTTP %d is not answered as described: %v\n%s", r.Method, r.URL, got.Code, err, got.Body)
+		t.Errorf("%s %s: HTTP %d is not answered as described: %v\n%s", r.Method, r.URL, got.Code, err, unzipped(t, got))
 	}
+}
+
+// unzipped is the body of an answer as it was before it was compressed.
+func unzipped(t testing.TB, got *httptest.ResponseRecorder) []byte {
+	t.Helper()
+	if got.Header().Get("Content-Encoding") != "gzip" {
+		return got.Body.Bytes()
+	}
+	z, err := gzip.NewReader(bytes.NewReader(got.Body.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

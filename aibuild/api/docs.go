@@ -41,7 +41,7 @@ func (s *Server) renderDocs() ([]byte, error) {
 		item := doc.Paths[path]
 		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
 			if op != nil {
-				view.Operations = append(view.Operations, s.docsOperation(op))
+				view.Operations = append(view.Operations, s.docsOperation(path, op))
 			}
 		}
 	}
@@ -50,9 +50,9 @@ func (s *Server) renderDocs() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (s *Server) docsOperation(op *huma.Operation) docsOperation {
+func (s *Server) docsOperation(path string, op *huma.Operation) docsOperation {
 	d := docsOperation{
-		ID: op.OperationID, Method: op.Method, Path: op.Path, Summary: op.Summary, Text: strings.ReplaceAll(op.Description, "`", ""),
+		ID: op.OperationID, Method: op.Method, Path: path, Summary: op.Summary, Text: strings.ReplaceAll(op.Description, "`", ""),
 		Roles: strings.Join(s.rights[op.Method+" "+op.Path].roles(), ", "),
 	}
 	for _, p := range op.Parameters {

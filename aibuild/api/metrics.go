@@ -36,7 +36,7 @@ func newMetrics(c Config, l *leases) (*metrics, error) {
 		registry: c.Registry,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aibuild_http_requests_total", Help: "Requests by route, method and class of status."}, []string{"route", "method", "status"}),
 		seconds:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "aibuild_http_request_seconds", Help: "Time until a request was answered.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30}}, []string{"route"}),
-		refused:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aibuild_http_refused_total", Help: "Requests that were refused for their token, by reason."}, []string{"reason"}),
+		refused:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "aibuild_http_refused_total", Help: "Requests that were refused for their token, by reason: none, an unknown one, its role, or how often it asks."}, []string{"reason"}),
 	}
 	if m.registry == nil {
 		m.registry = prometheus.NewRegistry()
@@ -59,7 +59,7 @@ func newMetrics(c Config, l *leases) (*metrics, error) {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
-	for _, reason := range []string{"no_token", "bad_token", "role"} {
+	for _, reason := range []string{"no_token", "bad_token", "role", "rate"} {
 		m.refused.WithLabelValues(reason)
 	}
 	return m, nil

@@ -53,6 +53,7 @@ func newAPI(mux *http.ServeMux, version string) huma.API {
 
 const apiText = "The story of every image and every run: what was built from what, what was tested, where it is. " +
 	"Every request needs a token: `Authorization: Bearer aib_…`. Errors are problems (RFC 9457) with a stable `code`. " +
+	"Answers of GET have an ETag, and are sent as gzip to who takes it. A token that asks too often is told 429 and Retry-After. " +
 	"Answers may gain fields; those that are there keep their meaning. Times are UTC, sizes bytes, durations milliseconds unless the name says otherwise."
 
 // operation describes one endpoint.
@@ -97,6 +98,7 @@ func handle[I, O any](s *Server, o operation, fn func(context.Context, *I) (*O, 
 		return nil, huma.ErrorWithHeaders(p, http.Header{"Retry-After": {p.retryAfter}})
 	})
 	s.describeAlso(o)
+	s.describeTag(o)
 	s.describePath(o)
 }
 
@@ -123,7 +125,7 @@ func (s *Server) describePath(o operation) {
 // problemResponses describes the errors of an operation.
 func (s *Server) problemResponses(o operation) map[string]*huma.Response {
 	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
-	statuses := append([]int{400, 401, 403, 404, 405, 422, 500, 503}, o.problems...)
+	statuses := append([]int{400, 401, 403, 404, 405, 422, 429, 500, 503}, o.problems...)
 	if o.body {
 		statuses = append(statuses, 408, 413, 415)
 	}
@@ -134,7 +136,7 @@ func (s *Server) problemResponses(o operation) map[string]*huma.Response {
 			Description: http.StatusText(status),
 			Content:     map[string]*huma.MediaType{problemType: {Schema: schema}},
 		}
-		if status == http.StatusServiceUnavailable {
+		if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 			r.Headers = map[string]*huma.Param{"Retry-After": {Description: "seconds", Schema: &huma.Schema{Type: huma.TypeInteger}}}
 		}
 		all[strconv.Itoa(status)] = r

@@ -31,6 +31,7 @@ const (
 	CodeVersion       = "version"
 	CodeInvalid       = "invalid"
 	CodeLocked        = "locked"
+	CodeRate          = "too_many_requests"
 	CodeInternal      = "internal"
 	CodeCluster       = "cluster_failed"
 	CodeUnavailable   = "unavailable"
@@ -65,6 +66,7 @@ var meanings = []meaning{
 	{CodeMediaType, 415, "the body must be application/json, not compressed"},
 	{CodeInvalid, 422, "`field` is malformed or cannot be stored; `errors` lists all that was found"},
 	{CodeLocked, 423, "somebody else has the lock; `host`, `pid` and `since` say who"},
+	{CodeRate, 429, "the token has asked too often; Retry-After says in how many seconds to ask again"},
 	{CodeInternal, 500, "a fault of the server; its log has the request id"},
 	{CodeCluster, 502, "a cluster or the web root did not do its part; the others did theirs, and repeating it does only what is missing"},
 	{CodeUnavailable, 503, "the database cannot be used now; send the same again later"},

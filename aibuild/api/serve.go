@@ -145,6 +145,11 @@ func (s *Server) serveAPI(a *answer, r *http.Request) (route string) {
 		return ""
 	}
 	s.tellLevel(a.Header())
+	if err := s.rates.allow(token, s.now()); err != nil {
+		s.metrics.denied("rate")
+		s.refuse(a, r, err)
+		return ""
+	}
 	if err := s.checkLevel(r); err != nil {
 		s.refuse(a, r, err)
 		return ""
@@ -164,7 +169,15 @@ func (s *Server) serveAPI(a *answer, r *http.Request) (route string) {
 		s.refuse(a, r, err)
 		return route
 	}
-	return s.dispatch(s.guard, a, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return s.dispatch(s.guard, a, r)
+	}
+	t := &tagged{ResponseWriter: a}
+	route = s.dispatch(s.guard, &answer{ResponseWriter: t}, r)
+	if err := t.finish(r); err != nil {
+		s.log.Debug("the answer was not read", "request", requestID(r.Context()), "error", err)
+	}
+	return route
 }
 
 // checkBody refuses what is not JSON before it is read.

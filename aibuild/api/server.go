@@ -49,6 +49,7 @@ type Config struct {
 	// other daemons with the same key; nil: one that ends with the server.
 	SessionKey []byte
 
+	Rate    Rate          // of each token, below /api/
 	Timeout time.Duration // of one request; 0 = 30 s
 	LockTTL time.Duration // how long a lock outlives its last renewal; 0 = 30 s
 	Version string        // of the program, for the API's description and aibuild_build_info
@@ -82,6 +83,8 @@ type Server struct {
 	opening openings // of builds
 	acts    *acts
 	follows *follows
+	rates   *rates
+	handler http.Handler
 }
 
 const (
@@ -120,6 +123,10 @@ func New(c Config) (*Server, error) {
 	if s.metrics, err = newMetrics(c, s.leases); err != nil {
 		return nil, err
 	}
+	s.rates = newRates(c.Rate)
+	if s.handler, err = compressed(http.HandlerFunc(s.serve)); err != nil {
+		return nil, err
+	}
 	s.api = newAPI(s.guard, c.Version)
 	s.registerRuns()
 	s.registerFollow()
@@ -138,7 +145,7 @@ func New(c Config) (*Server, error) {
 
 // Handler serves everything that the server has: /api/v1, the description of
 // it (/openapi.json, /docs), /healthz, /readyz, /metrics, /runs/ID and /static.
-func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+func (s *Server) Handler() http.Handler { return s.handler }
 
 // StopFollowing ends the logs that are followed, which would else keep an HTTP
 // server from stopping: see http.Server.RegisterOnShutdown.

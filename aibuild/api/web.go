@@ -149,7 +149,7 @@ func pageHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Vary", "Cookie")
+	h.Add("Vary", "Cookie")
 }
 
 // showView writes a page, or only the part of it that htmx renews.

@@ -34,6 +34,10 @@ type config struct {
 	Pages     struct {
 		Public bool `yaml:"public"` // reading needs no token
 	} `yaml:"pages"`
+	Rate struct { // of requests to the API with one token
+		PerSecond float64 `yaml:"per_second"`
+		Burst     int     `yaml:"burst"`
+	} `yaml:"rate"`
 	TLS struct {
 		CertFile string `yaml:"cert_file"`
 		KeyFile  string `yaml:"key_file"`

@@ -137,7 +137,7 @@ func (c config) fixed() map[string]string {
 		"data": c.Data, "database.dsn": c.Database.DSN, "database.dsn_file": c.Database.DSNFile,
 		"listen": c.Listen, "gitlab.url": c.GitLab.URL, "web.root": c.Web.Root, "web.url": c.Web.URL,
 		"web.sftp_key_file": c.Web.SFTPKeyFile, "web.sftp_known_hosts": c.Web.SFTPKnownHosts,
-		"tls": fmt.Sprintf("%t", c.TLS.CertFile != ""),
+		"tls": fmt.Sprintf("%t", c.TLS.CertFile != ""), "rate": fmt.Sprint(c.Rate),
 	}
 }
 
@@ -180,7 +180,7 @@ func (s *service) assemble() error {
 		return err
 	}
 	if s.api, err = api.New(api.Config{
-		Store: s.store, Caps: s.caps, Job: s.job, Actor: handyman{s},
+		Store: s.store, Caps: s.caps, Job: s.job, Actor: handyman{s}, Rate: api.Rate{PerSecond: c.Rate.PerSecond, Burst: c.Rate.Burst},
 		Logs: os.DirFS(logs), Consoles: consoles{s}, Evidence: siteEvidence{s}, Parts: s.parts, OpenPages: s.dev, PublicPages: c.Pages.Public,
 		Secure: strings.HasPrefix(c.PublicURL, "https://"), SessionKey: key, Version: version, Stats: s.stats, Log: s.log.Named("api"),
 	}); err != nil {
