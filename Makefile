@@ -9,7 +9,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VE
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Rooms with fuzz targets.
-FUZZ := ./gitlab-hooks ./jenkins ./jenkins/jenkinstest
+FUZZ := ./gitlab-hooks ./jenkins ./jenkins/jenkinstest ./aibuild/api
 # Rooms whose tests start no guest run under the race detector.
 RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/lineage ./aibuild/api ./aibuild/privatedb ./jenkins/... ./gitlab-hooks/... ./.ci/bench .
 # The others, in order: long ones first.

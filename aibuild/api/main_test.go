@@ -44,7 +44,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// sharedDSN tells the workers of a fuzz target which database they have.
+const sharedDSN = "AIBUILD_API_TEST_DSN"
+
 func runTests(m *testing.M) (code int, err error) {
+	if database.dsn = os.Getenv(sharedDSN); database.dsn != "" {
+		if database.root, err = sql.Open("mysql", database.dsn); err != nil {
+			return 1, err
+		}
+		return m.Run(), database.root.Close()
+	}
 	parent := "/dev/shm" // durability is not what is tested here
 	if fi, err := os.Stat(parent); err != nil || !fi.IsDir() {
 		parent = ""
@@ -61,6 +70,9 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	database.dsn = db.DSN()
+	if err := os.Setenv(sharedDSN, database.dsn); err != nil {
+		return 1, err
+	}
 	if database.root, err = sql.Open("mysql", database.dsn); err != nil {
 		return 1, err
 	}
@@ -82,7 +94,7 @@ func admin(t testing.TB, statement string) {
 // newDSN makes an empty database.
 func newDSN(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("t%d", database.made.Add(1))
+	name := fmt.Sprintf("t%d_%d", os.Getpid(), database.made.Add(1))
 	admin(t, "CREATE DATABASE "+name+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
 	t.Cleanup(func() { admin(t, "DROP DATABASE "+name) })
 	return strings.TrimSuffix(database.dsn, "aibuild") + name
