@@ -671,9 +671,14 @@ func TestServeDev(t *testing.T) {
 	s.signal(syscall.SIGTERM)
 	s.well()
 	placed(t, filepath.Join(data, "admin-token"), "aib_of_another_database\n")
-	s = launch(t, data, append(env, "AIBUILD_GITLAB_SECRET=configured-s3cret"), "--dev")
-	if token := read("admin-token"); status(s, token) != http.StatusOK {
+	slow := placed(t, filepath.Join(data, "config.yaml"), "rate: {per_second: 0.001, burst: 2}\n")
+	s = launch(t, data, append(env, "AIBUILD_GITLAB_SECRET=configured-s3cret"), "--dev", "--config", slow)
+	token = read("admin-token")
+	if status(s, token) != http.StatusOK {
 		t.Error("a token that is no good was kept")
+	}
+	if a, b := status(s, token), status(s, token); a != http.StatusOK || b != http.StatusTooManyRequests {
+		t.Errorf("with a rate of two at once, the second request gets %d, the third %d", a, b)
 	}
 	if s.hook(nowhere, secret, 1) != http.StatusUnauthorized || s.hook(nowhere, "configured-s3cret", 1) != http.StatusOK || strings.Contains(s.log.String(), "hook-secret") {
 		t.Error("a secret was made, though one is configured")
