@@ -34,6 +34,8 @@ func (l *lab) endpoints(run, ended, image string) []endpoint {
 		{"GET", "/api/v1/images/tiny/packages", nil, all, 200},
 		{"GET", "/api/v1/search?q=tin", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/cells", nil, all, 200},
+		{"GET", "/api/v1/images/tiny/family", nil, all, 200},
+		{"GET", "/api/v1/clusters", nil, all, 200},
 		{"GET", "/api/v1/images/tiny/evidence/evidence%2Fa.log", nil, all, 404},
 		{"GET", "/api/v1/packages/openssl", nil, all, 200},
 		{"GET", "/api/v1/diff?from=tiny&to=tiny", nil, all, 200},

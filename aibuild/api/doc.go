@@ -31,6 +31,8 @@
 //	GET    /api/v1/images/REF/history the images of a name, and the runs that made none
 //	GET    /api/v1/images/REF/cells   its tests, and the files of their evidence
 //	GET    /api/v1/images/REF/evidence/FILE
+//	GET    /api/v1/images/REF/family  what it was built from, and what from it
+//	GET    /api/v1/clusters           what each cluster shows, or should
 //	GET    /api/v1/search             what a text may mean
 //	GET    /api/v1/events             the audit
 //	GET    /api/v1/caps               what a project may do
@@ -124,7 +126,11 @@
 //
 // Times are UTC, sizes bytes, durations milliseconds where the name says so. A
 // body has at most 8 MiB and is not compressed; a request is answered within
-// Config.Timeout (30 s), a log is read within ten minutes.
+// Config.Timeout (30 s), a log or a file of evidence is read within ten minutes.
+// An answer to GET has an ETag, and is not sent again to who names it in
+// If-None-Match; answers of more than a packet come as gzip to who takes that. A
+// token may ask Config.Rate times a second (500, and 1000 at once); beyond that
+// it is too_many_requests, with Retry-After.
 //
 // # Stability
 //

@@ -136,6 +136,7 @@ func New(c Config) (*Server, error) {
 	s.registerStory()
 	s.registerSearch()
 	s.registerEvidence()
+	s.registerClusters()
 	s.registerPackages()
 	s.registerDiff()
 	s.registerPushes()

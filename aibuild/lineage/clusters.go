@@ -1,9 +1,11 @@
 package lineage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 )
 
 // Placed is one image in one cluster, as it was recorded last.
@@ -30,7 +32,8 @@ const (
 const maxPlaced = 10_000
 
 // Clusters gives what is, or should be, seen in each cluster: the visible images
-// and those that somebody has to look at. Hidden and revoked ones are left out.
+// and those that somebody has to look at, by name, the newest first. Hidden and
+// revoked ones are left out.
 func (s *Store) Clusters(ctx context.Context) (map[string][]Placed, error) {
 	if err := s.ready(ctx, "clusters"); err != nil {
 		return nil, err
@@ -56,6 +59,9 @@ func (s *Store) Clusters(ctx context.Context) (map[string][]Placed, error) {
 		if err != nil {
 			return nil, s.fault(ctx, fmt.Sprintf("images of cluster %s", name), err)
 		}
+		slices.SortFunc(all[name], func(a, b Placed) int {
+			return cmp.Or(cmp.Compare(a.Image, b.Image), cmp.Compare(b.Number, a.Number), cmp.Compare(b.ImageUUID, a.ImageUUID))
+		})
 	}
 	return all, nil
 }
