@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins install dist fmt clean
+.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins bench-api install dist fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -74,6 +74,11 @@ bench-hooks: ## only the parts about pushes
 	@.ci/deps bench
 	@$(MAKE) --no-print-directory build
 	@go run ./.ci/bench hooks
+
+bench-api: ## only the part about reading: a million images (BENCH_IMAGES=N for another number)
+	@.ci/deps bench
+	@$(MAKE) --no-print-directory build
+	@go run ./.ci/bench api
 
 bench-jenkins: ## only the part about the shared library
 	@.ci/deps bench

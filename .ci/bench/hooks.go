@@ -40,6 +40,9 @@ type hookSite struct {
 	config  string
 	address string // of the daemon, the same after a restart
 	daemon  *process.Process
+
+	builds *jenkinsSite // of the part about the API
+	token  string       // for it
 }
 
 // newHookSite starts MariaDB and GitLab; the daemon is started by start.
@@ -185,6 +188,9 @@ func (s *hookSite) stop() error {
 
 func (s *hookSite) close() error {
 	errs := []error{s.stop()}
+	if s.builds != nil {
+		errs = append(errs, s.builds.Close())
+	}
 	if s.gitlab != nil {
 		errs = append(errs, s.gitlab.Close())
 	}

@@ -4,7 +4,7 @@
 //	go run ./.ci/bench [-pairs N] [PART...]
 //
 // Without PART all parts run: packer, poststeps, memory, publish, promote,
-// release, rollback, boot, isolated, cli, jenkins, and hooks, which stands for hooks-ack,
+// release, rollback, boot, isolated, cli, jenkins, api, and hooks, which stands for hooks-ack,
 // hooks-trigger, hooks-memory, hooks-pass and hooks-crash. It runs in the
 // repository's root and needs bin/aibuild (make build) and the packages of
 // `.ci/deps bench`.
@@ -45,7 +45,7 @@ func parts() []part {
 		{"packer", packerPart}, {"poststeps", poststepsPart}, {"memory", memoryPart},
 		{"publish", publishPart}, {"promote", promotePart},
 		{"release", releasePart}, {"rollback", rollbackPart},
-		{"boot", bootPart}, {"isolated", isolatedPart}, {"cli", cliPart}, {"jenkins", jenkinsPart},
+		{"boot", bootPart}, {"isolated", isolatedPart}, {"cli", cliPart}, {"jenkins", jenkinsPart}, {"api", apiPart},
 		{"hooks-ack", hooksAckPart}, {"hooks-trigger", hooksTriggerPart}, {"hooks-memory", hooksMemoryPart}, {"hooks-pass", hooksPassPart}, {"hooks-crash", hooksCrashPart},
 	}
 }
