@@ -27,9 +27,13 @@ type console struct {
 	asked atomic.Int64
 }
 
-func (c *console) write(text string) { c.mu.Lock(); defer c.mu.Unlock(); c.text = append(c.text, text...) }
-func (c *console) end()              { c.mu.Lock(); defer c.mu.Unlock(); c.ended = true }
-func (c *console) set(down bool)     { c.mu.Lock(); defer c.mu.Unlock(); c.down = down }
+func (c *console) write(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text = append(c.text, text...)
+}
+func (c *console) end()          { c.mu.Lock(); defer c.mu.Unlock(); c.ended = true }
+func (c *console) set(down bool) { c.mu.Lock(); defer c.mu.Unlock(); c.down = down }
 
 func (c *console) Console(_ context.Context, _ lineage.Run, start int64) ([]byte, int64, bool, error) {
 	c.asked.Add(1)

@@ -4,18 +4,13 @@ import (
 	"embed"
 	"encoding/json"
 	"html/template"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
 //go:embed docs.html
 var pageFiles embed.FS
-
-//go:embed static
-var staticFiles embed.FS
 
 var pages = template.Must(template.ParseFS(pageFiles, "*.html"))
 
@@ -30,7 +25,7 @@ func (s *Server) registerOpen() error {
 	if s.docs, err = s.renderDocs(); err != nil {
 		return err
 	}
-	static, err := fs.Sub(staticFiles, "static")
+	static, err := serveStatic()
 	if err != nil {
 		return err
 	}
@@ -47,7 +42,7 @@ func (s *Server) registerOpen() error {
 	s.registerAuditPage()
 	s.registerPackagePages()
 	s.registerActionPages()
-	s.open.Handle("GET /static/", http.StripPrefix("/static/", onlyFiles(http.FileServerFS(static))))
+	s.open.Handle("GET /static/", http.StripPrefix("/static/", static))
 	return nil
 }
 
@@ -60,17 +55,6 @@ func (s *Server) serveBytes(kind string, b *[]byte) http.HandlerFunc {
 			s.log.Debug("the answer was not read", "request", requestID(r.Context()), "error", err)
 		}
 	}
-}
-
-// onlyFiles lists no folders.
-func onlyFiles(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "" || strings.HasSuffix(r.URL.Path, "/") {
-			http.NotFound(w, r)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 // isLocal says whether a request comes from this machine.

@@ -132,6 +132,11 @@ func TestDescriptions(t *testing.T) {
 	if strings.Contains(docs, "<script") {
 		t.Error("docs hold a script")
 	}
+	for path, keeps := range map[string]bool{asset("aibuild.css"): true, asset("vendor/htmx-2.0.11.min.js"): true, "/static/aibuild.css": false, "/static/aibuild.css?v=old": false} {
+		if got := l.send("GET", path, "", nil); got.status != 200 || strings.Contains(got.header.Get("Cache-Control"), "immutable") != keeps {
+			t.Errorf("%s: HTTP %d, Cache-Control %q", path, got.status, got.header.Get("Cache-Control"))
+		}
+	}
 	if css := l.send("GET", "/static/aibuild.css", "", nil); css.status != 200 || !strings.HasPrefix(css.header.Get("Content-Type"), "text/css") {
 		t.Errorf("stylesheet: HTTP %d %s", css.status, css.header.Get("Content-Type"))
 	}
