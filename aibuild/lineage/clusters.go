@@ -40,7 +40,7 @@ func (s *Store) Clusters(ctx context.Context) (map[string][]Placed, error) {
 	}
 	all := map[string][]Placed{}
 	var names []string
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var name string
 		err := rows.Scan(&name)
 		names = append(names, name)
@@ -51,7 +51,7 @@ func (s *Store) Clusters(ctx context.Context) (map[string][]Placed, error) {
 	}
 	for _, name := range names {
 		all[name] = []Placed{}
-		err := collect(ctx, s.db, func(rows *sql.Rows) error {
+		err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 			p, err := scanPlaced(rows)
 			all[name] = append(all[name], p)
 			return err

@@ -51,17 +51,16 @@ func (s *Store) History(ctx context.Context, ref string, limit int) ([]Entry, er
 }
 
 func (s *Store) historyOfName(ctx context.Context, name string, limit int) ([]Entry, error) {
-	images, err := s.images(ctx, s.db, full,
+	images, err := s.images(ctx, s.reads, full,
 		"SELECT "+imageColumns+" FROM image i FORCE INDEX (name_built)"+imageJoins+" WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT ?", name, limit)
 	if err != nil {
 		return nil, err
 	}
-	var size int64
-	err = s.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(table_rows), 0) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'build_log'").Scan(&size)
+	small, err := s.scannable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if size <= foreignScan {
+	if small {
 		more, err := s.foreign(ctx, "b.image_name = ? ORDER BY b.build_at DESC LIMIT ?", name, limit)
 		if err != nil {
 			return nil, err
@@ -81,6 +80,30 @@ func (s *Store) historyOfName(ctx context.Context, name string, limit int) ([]En
 	}
 	slices.SortStableFunc(entries, func(a, b Entry) int { return b.at().Compare(a.at()) })
 	return entries[:min(len(entries), limit)], nil
+}
+
+// sizeFor is how long the size of build_log is taken for known: it costs as much
+// to ask for as a whole page.
+const sizeFor = time.Minute
+
+// tableSize is how many rows a table had, about, and when.
+type tableSize struct {
+	rows int64
+	at   time.Time
+}
+
+// scannable says whether build_log is small enough to be looked through.
+func (s *Store) scannable(ctx context.Context) (bool, error) {
+	known := s.logged.Load()
+	if known == nil || time.Since(known.at) > sizeFor {
+		known = &tableSize{at: time.Now()}
+		err := s.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(table_rows), 0) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'build_log'").Scan(&known.rows)
+		if err != nil {
+			return false, err
+		}
+		s.logged.Store(known)
+	}
+	return known.rows <= foreignScan, nil
 }
 
 const historyRunsSQL = "SELECT " + runColumns + " FROM run FORCE INDEX (image_made) WHERE image = ? AND image_uuid IS NULL ORDER BY seq DESC LIMIT ?"

@@ -62,7 +62,7 @@ func (s *Store) Images(ctx context.Context, f Filter) (images []Image, next stri
 	}
 	var ids []int64
 	var list []*row
-	err = collect(ctx, s.db, func(rows *sql.Rows) error {
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var id int64
 		r, err := scanAfter(rows, &id)
 		ids, list = append(ids, id), append(list, &r)
@@ -76,7 +76,7 @@ func (s *Store) Images(ctx context.Context, f Filter) (images []Image, next stri
 		list = list[:limit]
 		next = cursor(list[limit-1].sortAt.UnixMicro(), ids[limit-1])
 	}
-	if err := s.complete(ctx, s.db, brief, list); err != nil {
+	if err := s.complete(ctx, s.reads, brief, list); err != nil {
 		return nil, "", s.fault(ctx, "list images", err)
 	}
 	images = make([]Image, len(list))
@@ -220,7 +220,7 @@ func keyset(query, key string, where []string, args []any, after string, limit i
 
 func (s *Store) runs(ctx context.Context, query string, args ...any) (runs []Run, seqs []int64, err error) {
 	runs = []Run{}
-	err = collect(ctx, s.db, func(rows *sql.Rows) error {
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		seq, r, err := scanRun(rows)
 		runs, seqs = append(runs, r), append(seqs, seq)
 		return err
@@ -239,7 +239,7 @@ func (s *Store) Events(ctx context.Context, f EventFilter) (events []Event, next
 	}
 	events = []Event{}
 	var ids []int64
-	err = collect(ctx, s.db, func(rows *sql.Rows) error {
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var id int64
 		var e Event
 		var name, image, run, cluster, state sql.NullString

@@ -21,7 +21,7 @@ func (s *Store) NewestGood(ctx context.Context, limit int) ([]Image, error) {
 		return nil, err
 	}
 	var args []any
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var name string
 		var at time.Time
 		err := rows.Scan(&name, &at)
@@ -33,7 +33,7 @@ func (s *Store) NewestGood(ctx context.Context, limit int) ([]Image, error) {
 	}
 	images := []Image{}
 	for pairs := range slices.Chunk(args, 400) {
-		some, err := s.images(ctx, s.db, brief, newestAtSQL(len(pairs)/2), pairs...)
+		some, err := s.images(ctx, s.reads, brief, newestAtSQL(len(pairs)/2), pairs...)
 		if err != nil {
 			return nil, s.fault(ctx, "newest images", err)
 		}
@@ -63,7 +63,7 @@ func failing(state string) bool {
 // how the image is.
 func (s *Store) lastEnds(ctx context.Context) (map[string]lastEnd, error) {
 	ends := map[string]lastEnd{}
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var image, state string
 		var seq int64
 		err := rows.Scan(&image, &state, &seq)

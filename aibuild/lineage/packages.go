@@ -54,7 +54,7 @@ func (s *Store) Packages(ctx context.Context, uuid string) ([]Package, error) {
 	if err := s.ready(ctx, "packages"); err != nil {
 		return nil, err
 	}
-	list, err := readPackages(ctx, s.db, uuid)
+	list, err := readPackages(ctx, s.reads, uuid)
 	return list, s.fault(ctx, "packages", err)
 }
 
@@ -155,7 +155,7 @@ func (s *Store) holders(ctx context.Context, q PackageQuery, after *holding, lim
 
 func (s *Store) holdings(ctx context.Context, query string, args ...any) ([]holding, error) {
 	var found []holding
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var h holding
 		err := rows.Scan(&h.image, &h.Manager, &h.Name, &h.Arch, &h.Version)
 		found = append(found, h)
@@ -221,11 +221,11 @@ func (s *Store) shown(ctx context.Context) ([]string, error) {
 			return err
 		}
 	}
-	if err := collect(ctx, s.db, text(&clusters), clustersSQL); err != nil {
+	if err := collect(ctx, s.reads, text(&clusters), clustersSQL); err != nil {
 		return nil, err
 	}
 	for _, cluster := range clusters {
-		if err := collect(ctx, s.db, text(&images), shownSQL, cluster, maxPlaced); err != nil {
+		if err := collect(ctx, s.reads, text(&images), shownSQL, cluster, maxPlaced); err != nil {
 			return nil, err
 		}
 	}
@@ -244,7 +244,7 @@ func (s *Store) installed(ctx context.Context, found []holding) ([]Installed, er
 		for _, h := range some {
 			args = append(args, h.image)
 		}
-		images, err := s.images(ctx, s.db, brief, "SELECT "+imageColumns+" FROM image i"+imageJoins+" WHERE i.uuid IN ("+marks(len(args))+")", args...)
+		images, err := s.images(ctx, s.reads, brief, "SELECT "+imageColumns+" FROM image i"+imageJoins+" WHERE i.uuid IN ("+marks(len(args))+")", args...)
 		if err != nil {
 			return nil, err
 		}

@@ -87,7 +87,7 @@ func (s *Store) byRef(ctx context.Context, ref string) ([]Image, error) {
 		return s.fullImages(ctx, "WHERE a.sha256 = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11", strings.TrimPrefix(low, "sha256:"))
 	}
 	if hexPrefix.MatchString(low) {
-		return s.images(ctx, s.db, full, prefixSQL, low+"%")
+		return s.images(ctx, s.reads, full, prefixSQL, low+"%")
 	}
 	return nil, nil
 }
@@ -104,11 +104,11 @@ func numbered(ref string) (name string, n int, ok bool) {
 
 // fullImages: where is a constant of this package.
 func (s *Store) fullImages(ctx context.Context, where string, args ...any) ([]Image, error) {
-	return s.images(ctx, s.db, full, "SELECT "+imageColumns+" FROM image i"+imageJoins+" "+where, args...)
+	return s.images(ctx, s.reads, full, "SELECT "+imageColumns+" FROM image i"+imageJoins+" "+where, args...)
 }
 
 func (s *Store) newest(ctx context.Context, name string) ([]Image, error) {
-	return s.images(ctx, s.db, full, newestSQL, name)
+	return s.images(ctx, s.reads, full, newestSQL, name)
 }
 
 const prefixSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (uuid)" + imageJoins + " WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
@@ -135,7 +135,7 @@ func (s *Store) byUUID(ctx context.Context, id string) ([]Image, error) {
 }
 
 func (s *Store) foreign(ctx context.Context, where string, args ...any) ([]Image, error) {
-	return s.images(ctx, s.db, full, foreignSQL+where, args...)
+	return s.images(ctx, s.reads, full, foreignSQL+where, args...)
 }
 
 // byGlance looks into release_log last: it has no index for it, and needs none
@@ -178,7 +178,7 @@ func (s *Store) selectImages(ctx context.Context, q Query) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := s.images(ctx, s.db, made, query, args...)
+	images, err := s.images(ctx, s.reads, made, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (s *Store) claimed(ctx context.Context, mine string) (runs []ClaimedRun, er
 		ClaimedRun
 	}
 	var list []numbered
-	err = collect(ctx, s.db, func(rows *sql.Rows) error {
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var n numbered
 		var err error
 		n.seq, n.Run, err = scanRun(rows, &n.Fence, &n.Tries, &n.NextAt, &n.ClaimedAt)
@@ -228,7 +228,7 @@ func (s *Store) OpenRuns(ctx context.Context) ([]Run, error) {
 	}
 	var runs []Run
 	same := map[string]string{} // one string for what all have in common
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		r := Run{Managed: true}
 		var project, ref, state, job sql.RawBytes
 		var head sql.NullInt64

@@ -86,12 +86,12 @@ func (s *Store) searchNames(ctx context.Context, q SearchQuery, found *Found) er
 	if len(q.Projects) == 0 {
 		args[1] = q.Limit + 1
 	}
-	if err := collect(ctx, s.db, take, begin, args...); err != nil {
+	if err := collect(ctx, s.reads, take, begin, args...); err != nil {
 		return err
 	}
 	if len(names) <= q.Limit {
 		query, args := namesHaveSQL(q)
-		if err := collect(ctx, s.db, take, query, args...); err != nil {
+		if err := collect(ctx, s.reads, take, query, args...); err != nil {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (s *Store) newestOf(ctx context.Context, names []string) ([]Image, error) {
 	for _, n := range names {
 		args = append(args, n)
 	}
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var name string
 		var at time.Time
 		err := rows.Scan(&name, &at)
@@ -140,7 +140,7 @@ func (s *Store) newestOf(ctx context.Context, names []string) ([]Image, error) {
 	if err != nil || len(pairs) == 0 {
 		return []Image{}, err
 	}
-	images, err := s.images(ctx, s.db, brief, builtAtSQL(len(pairs)/2), pairs...)
+	images, err := s.images(ctx, s.reads, brief, builtAtSQL(len(pairs)/2), pairs...)
 	byName := map[string]Image{}
 	for _, i := range images {
 		if i.Number >= byName[i.Name].Number { // of two that were built at the same moment the later number counts
@@ -188,7 +188,7 @@ func (s *Store) byCommit(ctx context.Context, prefix string, limit int) ([]Image
 		return nil, nil
 	}
 	var uuids []any
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var uuid string
 		err := rows.Scan(&uuid)
 		uuids = append(uuids, uuid)
@@ -197,7 +197,7 @@ func (s *Store) byCommit(ctx context.Context, prefix string, limit int) ([]Image
 	if err != nil || len(uuids) == 0 {
 		return nil, err
 	}
-	return s.images(ctx, s.db, brief, "SELECT "+imageColumns+" FROM image i"+imageJoins+" WHERE i.uuid IN ("+marks(len(uuids))+")", uuids...)
+	return s.images(ctx, s.reads, brief, "SELECT "+imageColumns+" FROM image i"+imageJoins+" WHERE i.uuid IN ("+marks(len(uuids))+")", uuids...)
 }
 
 func (s *Store) searchRuns(ctx context.Context, q SearchQuery, found *Found) error {

@@ -88,7 +88,7 @@ func (s *Store) lastShown(ctx context.Context, q Query, tried []string) (last mo
 }
 
 func (s *Store) moment(ctx context.Context, query string, args ...any) (m moment, err error) {
-	err = collect(ctx, s.db, func(rows *sql.Rows) error { return rows.Scan(&m.image, &m.at) }, query, args...)
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error { return rows.Scan(&m.image, &m.at) }, query, args...)
 	return m, err
 }
 
@@ -96,7 +96,7 @@ func (s *Store) moment(ctx context.Context, query string, args ...any) (m moment
 func (s *Store) leftSince(ctx context.Context, q Query, last moment) (bool, error) {
 	left := false
 	for _, state := range goneStates {
-		err := collect(ctx, s.db, func(*sql.Rows) error { left = true; return nil }, leftSQL, q.Name, q.Cluster, state, utc(last.at), utc(q.At), last.image)
+		err := collect(ctx, s.reads, func(*sql.Rows) error { left = true; return nil }, leftSQL, q.Name, q.Cluster, state, utc(last.at), utc(q.At), last.image)
 		if err != nil || left {
 			return left, err
 		}

@@ -24,14 +24,16 @@ type Config struct {
 // Store is the record of every image and run.
 type Store struct {
 	db      *sql.DB
-	locks   *sql.DB // one connection per held lock, closed with it
-	inbox   *sql.DB // a few that readers cannot use up: hooks wait for nobody
+	reads   *questions // db, for what is asked again and again
+	locks   *sql.DB    // one connection per held lock, closed with it
+	inbox   *sql.DB    // a few that readers cannot use up: hooks wait for nobody
 	cfg     *mysql.Config
 	log     hclog.Logger
 	now     func() time.Time
 	checked atomic.Bool // the schema fits
 
-	asked  atomic.Pointer[settings] // of the server
+	asked  atomic.Pointer[settings]  // of the server
+	logged atomic.Pointer[tableSize] // of build_log
 	stmtMu sync.Mutex
 	stmts  map[string]*sql.Stmt // of inbox, by their text
 }
@@ -61,6 +63,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.db.SetMaxIdleConns(8)
 	s.db.SetConnMaxLifetime(3 * time.Minute)
 	s.db.SetConnMaxIdleTime(30 * time.Second)
+	s.reads = newQuestions(s.db)
 	s.locks = sql.OpenDB(connector)
 	s.locks.SetMaxIdleConns(-1)
 	s.inbox = sql.OpenDB(connector)

@@ -93,7 +93,7 @@ const tokenColumns = "id, name, role, projects, created_by, created_at, expires_
 
 func (s *Store) tokens(ctx context.Context, where string, args ...any) ([]Token, error) {
 	list := []Token{}
-	err := collect(ctx, s.db, func(rows *sql.Rows) error {
+	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var t Token
 		var projects string
 		var expires, used, revoked sql.NullTime
