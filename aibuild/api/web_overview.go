@@ -16,13 +16,15 @@ type overviewView struct {
 	Failing  []lineage.Run
 	Failed   int // names, in all
 	Images   []lineage.Image
-	More     bool // there are more names
+	Shown    []lineage.Image // of them: a short page is there at once
+	More     bool            // there are more names
 	Clusters clustersView
 }
 
 const (
 	overviewRuns  = 12
 	overviewNames = 200
+	overviewShown = 40
 )
 
 func (s *Server) overviewPage(r *http.Request) (*view, error) {
@@ -48,6 +50,10 @@ func (s *Server) overviewPage(r *http.Request) (*view, error) {
 		v.Images = v.Images[:overviewNames]
 	}
 	v.Images = slices.DeleteFunc(v.Images, func(i lineage.Image) bool { return !seesImagesOf(who, i.Project) })
+	v.Shown = v.Images
+	if r.URL.Query().Get("all") == "" {
+		v.Shown = v.Images[:min(len(v.Images), overviewShown)]
+	}
 	if v.Clusters, err = s.clusterTable(ctx); err != nil {
 		return nil, err
 	}

@@ -183,7 +183,6 @@ func TestHeartbeat(t *testing.T) {
 	if text := out.String()[said:]; !strings.Contains(text, "test: still at it: testing in bios-virtio-nocloud\n") {
 		t.Errorf("after %v: %q", heartbeat, text)
 	}
-	said = out.Len()
 	if stop := s.beat(4 * time.Millisecond); stop() != nil {
 		t.Error("it cannot be stopped")
 	}
