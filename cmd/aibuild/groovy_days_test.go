@@ -25,6 +25,7 @@ func (a *agent) withSCM(repository string) []string {
 
 // TestGroovyPipeline: the simplest Jenkinsfile, started by hand, on a branch that no shell likes; then what a push changes.
 func TestGroovyPipeline(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	a.image("groovy-one", "images/groovy-one", nil)
 	a.commit()
@@ -89,6 +90,7 @@ func stagesOf(b ended) string {
 
 // TestGroovyPromote: an image that was only tested is released when somebody agrees; a revoked one is not.
 func TestGroovyPromote(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	a.image("groovy-promoted", "images/it", nil)
 	a.commit()
@@ -118,6 +120,7 @@ func TestGroovyPromote(t *testing.T) {
 
 // TestGroovyBadDays: what happens to agents, and to the daemon.
 func TestGroovyBadDays(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	a.image("groovy-days", "images/it", nil)
 	a.commit()

@@ -32,6 +32,7 @@ exec '` + filepath.Join(repository(), "jenkins/test/run") + `' --credentials "$A
 // TestGroovyPush: a push reaches GitLab, the daemon, Jenkins, and there the shared library's pipeline, which makes the image
 // and tells the daemon what became of it.
 func TestGroovyPush(t *testing.T) {
+	t.Parallel()
 	s := newSiteWith(t, libraryScript(), "library")
 	one := s.push("an image", "main")
 	got, run := s.runsOf(one, 1)

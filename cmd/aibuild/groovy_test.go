@@ -175,6 +175,7 @@ func example(t *testing.T, name string) string {
 
 // TestGroovyWithoutADaemon: the declarative example, in a workspace whose path and whose folders no shell likes.
 func TestGroovyWithoutADaemon(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	a.workspace = filepath.Join(t.TempDir(), "a work space "+strings.Repeat("long ", 30)+"ü$(touch pwned)`id`")
 	nasty := "images/it's $HOME \"ü\" `id` $(touch pwned)"
@@ -229,6 +230,7 @@ func TestGroovyWithoutADaemon(t *testing.T) {
 
 // TestGroovyFailures: each failure ends as it should, with the program's own words.
 func TestGroovyFailures(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	a.image("groovy-bad-test", "bad-test", nil)
 	placed(t, filepath.Join(a.workspace, "bad-test/tests/hello.sh"), "#!/bin/sh\necho the reason why\nexit 1\n")
@@ -307,6 +309,7 @@ func grepped(text, word string) string {
 
 // TestGroovyChanged: the matrix finds what a commit changes.
 func TestGroovyChanged(t *testing.T) {
+	t.Parallel()
 	a := newAgent(t)
 	for _, name := range []string{"one", "two"} {
 		a.image("groovy-"+name, "images/"+name, nil)
