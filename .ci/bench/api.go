@@ -77,7 +77,7 @@ func apiSQL(ctx context.Context, s *hookSite, store *lineage.Store, images int) 
 	list := func(f lineage.Filter) func(context.Context) error {
 		return func(ctx context.Context) error { f.Limit = page; _, _, err := store.Images(ctx, f); return err }
 	}
-	var all, first, last []time.Duration
+	var first, last []time.Duration
 	for _, q := range []question{
 		{"images", list(lineage.Filter{})}, {"images, page " + strconv.Itoa(deepest/page), list(lineage.Filter{Cursor: deep})},
 		{"images of a name", list(lineage.Filter{Name: hotName})}, {"images of a project", list(lineage.Filter{Project: "team-7/images"})}, {"images in a state", list(lineage.Filter{State: "test_failed"})},
@@ -107,18 +107,23 @@ func apiSQL(ctx context.Context, s *hookSite, store *lineage.Store, images int) 
 		}},
 		{"history of a name", func(ctx context.Context) error { _, err := store.History(ctx, "image-7", page); return err }},
 	} {
-		times, err := timed(ctx, each, q.ask)
-		if err != nil {
+		half, most := line{what: "SQL, " + q.what + ": p50", unit: "ms", bound: 1}, line{what: "SQL, " + q.what + ": p99", unit: "ms", bound: 10}
+		var times []time.Duration
+		if err := s.b.repeat(ctx, func(int) (err error) {
+			if times, err = timed(ctx, each, q.ask); err == nil {
+				half.samples, most.samples = append(half.samples, inMS(quantile(times, 0.5))), append(most.samples, inMS(quantile(times, 0.99)))
+			}
+			return err
+		}); err != nil {
 			return lines, fmt.Errorf("%s: %w", q.what, err)
 		}
-		lines = append(lines, quantileLine("SQL, "+q.what+": p50", times, 0.5, 1), quantileLine("SQL, "+q.what+": p99", times, 0.99, 10))
+		lines = append(lines, half, most)
 		switch {
-		case len(all) == 0:
+		case len(first) == 0:
 			first = times
 		case len(last) == 0:
 			last = times
 		}
-		all = append(all, times...)
 	}
 	depth := line{what: fmt.Sprintf("page %d of images", deepest/page), against: "page 1", unit: "x", samples: []float64{ratio(quantile(last, 0.5), quantile(first, 0.5))}, bound: 2, exact: true}
 	naive, err := timed(ctx, 5, func(ctx context.Context) error { return offsetPage(ctx, s.db, page, deepest) })

@@ -84,6 +84,7 @@ func (s *Server) change(ctx context.Context, verb, ref string, c ImageChange) (*
 		a.Image = ""
 	}
 	done, err := s.acts.do(ctx, s.config.Actor, a)
+	s.memos.clear()
 	if err != nil {
 		return nil, err
 	}

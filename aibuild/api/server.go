@@ -83,6 +83,7 @@ type Server struct {
 	opening openings // of builds
 	acts    *acts
 	follows *follows
+	memos   memos
 	rates   *rates
 	handler http.Handler
 }
@@ -157,6 +158,7 @@ func (s *Server) StopFollowing() { s.follows.stop() }
 func (s *Server) Close() error {
 	s.follows.stop()
 	s.acts.close()
+	s.memos.wait()
 	return s.leases.close()
 }
 

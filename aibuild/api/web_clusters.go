@@ -48,13 +48,18 @@ func (s *Server) clustersPage(r *http.Request) (*view, error) {
 	}
 	v.Only = r.URL.Query().Get("only")
 	if v.Only == "trouble" {
-		v.Rows = slices.DeleteFunc(v.Rows, func(r clusterRow) bool { return r.Step })
+		v.Rows = slices.DeleteFunc(slices.Clone(v.Rows), func(r clusterRow) bool { return r.Step })
 	}
 	return &view{name: "clusters", title: "Clusters", section: "clusters", body: v}, nil
 }
 
-// clusterTable arranges what the clusters have.
+// clusterTable is what the clusters have, arranged. The rows are everybody's: who
+// leaves some out makes a list of his own.
 func (s *Server) clusterTable(ctx context.Context) (clustersView, error) {
+	return s.memos.clusters.get(ctx, sees(bearer(ctx)), s.readClusters)
+}
+
+func (s *Server) readClusters(ctx context.Context) (clustersView, error) {
 	all, err := s.config.Store.Clusters(ctx)
 	if err != nil {
 		return clustersView{}, err

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -29,28 +31,15 @@ const (
 
 func (s *Server) overviewPage(r *http.Request) (*view, error) {
 	ctx := r.Context()
-	who := bearer(ctx)
 	running, err := s.listRuns(ctx, &runsInput{Unfinished: true, Limit: overviewRuns})
 	if err != nil {
 		return nil, err
 	}
-	v := overviewView{Running: running.Body.Runs}
-	if v.Failing, v.Failed, err = s.config.Store.Failing(ctx, 1000); err != nil {
+	v, err := s.memos.overview.get(ctx, sees(bearer(ctx)), s.overview)
+	if err != nil {
 		return nil, err
 	}
-	if len(who.Projects) > 0 {
-		v.Failing = slices.DeleteFunc(v.Failing, func(r lineage.Run) bool { return !speaksFor(who, r.Project) })
-		v.Failed = len(v.Failing)
-	}
-	v.Failing = v.Failing[:min(len(v.Failing), overviewRuns)]
-	if v.Images, err = s.config.Store.NewestGood(ctx, overviewNames+1); err != nil {
-		return nil, err
-	}
-	if v.More = len(v.Images) > overviewNames; v.More {
-		v.Images = v.Images[:overviewNames]
-	}
-	v.Images = slices.DeleteFunc(v.Images, func(i lineage.Image) bool { return !seesImagesOf(who, i.Project) })
-	v.Shown = v.Images
+	v.Running, v.Shown = running.Body.Runs, v.Images
 	if r.URL.Query().Get("all") == "" {
 		v.Shown = v.Images[:min(len(v.Images), overviewShown)]
 	}
@@ -58,4 +47,39 @@ func (s *Server) overviewPage(r *http.Request) (*view, error) {
 		return nil, err
 	}
 	return &view{name: "overview", title: "Overview", section: "overview", body: v}, nil
+}
+
+// sees is the same for all who may see the same.
+func sees(who lineage.Token) string {
+	return who.Role + " " + strings.Join(who.Projects, " ")
+}
+
+// memos are what pages keep.
+type memos struct {
+	overview memo[overviewView]
+	clusters memo[clustersView]
+}
+
+func (m *memos) clear() { m.overview.clear(); m.clusters.clear() }
+func (m *memos) wait()  { m.overview.wait(); m.clusters.wait() }
+
+// overview reads what takes longer the more is recorded: how each name is.
+func (s *Server) overview(ctx context.Context) (v overviewView, err error) {
+	who := bearer(ctx)
+	if v.Failing, v.Failed, err = s.config.Store.Failing(ctx, 1000); err != nil {
+		return v, err
+	}
+	if len(who.Projects) > 0 {
+		v.Failing = slices.DeleteFunc(v.Failing, func(r lineage.Run) bool { return !speaksFor(who, r.Project) })
+		v.Failed = len(v.Failing)
+	}
+	v.Failing = v.Failing[:min(len(v.Failing), overviewRuns)]
+	if v.Images, err = s.config.Store.NewestGood(ctx, overviewNames+1); err != nil {
+		return v, err
+	}
+	if v.More = len(v.Images) > overviewNames; v.More {
+		v.Images = v.Images[:overviewNames]
+	}
+	v.Images = slices.DeleteFunc(v.Images, func(i lineage.Image) bool { return !seesImagesOf(who, i.Project) })
+	return v, nil
 }
