@@ -13,7 +13,7 @@ import (
 // foreignScan is how many rows build_log may have so that History(NAME) looks
 // through all of them for rows of others: it has no index on the name. Beyond
 // that they are seen when they are adopted.
-const foreignScan = 50_000
+const foreignScan = 5000
 
 // History gives the story of a name, newest first: every image of it and every
 // run that made none, at most limit entries (0 = 1000). Any other reference
