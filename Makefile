@@ -15,7 +15,7 @@ RACE := ./aibuild/process ./aibuild/definition ./aibuild/publish ./aibuild/linea
 # The others, in order: long ones first.
 GUESTS := ./cmd/... ./aibuild ./aibuild/harness ./aibuild/qemu ./aibuild/packer ./aibuild/glance ./examples/...
 
-.PHONY: build deps demo demo-push down test test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins bench-api install dist fmt clean
+.PHONY: build deps demo demo-push down test test-browser test-groovy test-realjenkins test-slow check bench bench-hooks bench-jenkins bench-api install dist fmt clean
 
 build: ## bin/aibuild
 	@$(MAKE) --no-print-directory bin/aibuild
@@ -45,6 +45,11 @@ test: ## every test, against real servers; nothing is skipped
 	@.ci/deps test
 	@$(MAKE) --no-print-directory build
 	@.ci/test fuzz $(FUZZ) race $(RACE) -- $(GUESTS)
+
+test-browser: ## the pages in a real browser; AIBUILD_SCREENSHOTS names the folder that keeps its pictures
+	@.ci/deps test
+	@$(MAKE) --no-print-directory build
+	@.ci/test run TestBrowser -- ./cmd/aibuild
 
 test-groovy: ## the shared library, under Jenkins' version of Groovy, with the real program
 	@.ci/deps test

@@ -50,6 +50,7 @@ type frame struct {
 	Path    string
 	Query   string // that was searched for
 	Said    string // what was done just before
+	Again   int    // seconds until the browser asks again by itself; 0 = never
 	Can     map[string]bool
 	Body    any
 }
@@ -160,6 +161,9 @@ func (s *Server) showView(w http.ResponseWriter, r *http.Request, v *view) {
 		Title: v.title, Section: v.section, Who: who, Guest: who.ID == 0, Path: r.URL.RequestURI(), Query: v.query,
 		Said: saidTexts[r.URL.Query().Get("said")], Can: abilities(who.Role), Body: v.body,
 	}
+	if v.status == http.StatusServiceUnavailable {
+		f.Again = askAgain
+	}
 	name := "layout"
 	if part := r.URL.Query().Get("part"); part != "" && v.status == 0 && r.Header.Get("HX-Request") != "" {
 		if name = "part-" + part; t.Lookup(name) == nil {
@@ -179,6 +183,9 @@ func (s *Server) showView(w http.ResponseWriter, r *http.Request, v *view) {
 	}
 	s.write(w, r, b.String())
 }
+
+// askAgain is after how many seconds a page is asked for again that could not be made.
+const askAgain = 5
 
 // abilities are what a role may do on pages: buttons for it are there.
 func abilities(role string) map[string]bool {

@@ -14,6 +14,7 @@ type chart struct {
 	Title  string
 	Low    string // smallest value
 	High   string
+	Last   string // of the newest version
 	Line   string // of SVG's polyline
 	Points []point
 }
@@ -30,7 +31,7 @@ const (
 	chartMargin = 14
 )
 
-// newChart draws at least two values.
+// newChart draws at least two values, above zero: what hardly changes looks so.
 func newChart(title string, values []chartValue, text func(int64) string) *chart {
 	if len(values) < 2 {
 		return nil
@@ -39,14 +40,11 @@ func newChart(title string, values []chartValue, text func(int64) string) *chart
 	for _, v := range values {
 		low, high = min(low, v.n), max(high, v.n)
 	}
-	c := &chart{Title: title, Low: text(low), High: text(high)}
+	c := &chart{Title: title, Low: text(low), High: text(high), Last: text(values[len(values)-1].n)}
 	var line []string
 	for i, v := range values {
 		x := chartMargin + float64(i)*(chartWidth-2*chartMargin)/float64(len(values)-1)
-		y := float64(chartHeight) / 2
-		if high > low {
-			y = chartMargin + float64(high-v.n)/float64(high-low)*(chartHeight-2*chartMargin)
-		}
+		y := chartMargin + float64(high-v.n)/float64(high)*(chartHeight-2*chartMargin)
 		p := point{X: fmt.Sprintf("%.1f", x), Y: fmt.Sprintf("%.1f", y), Label: v.name + ": " + text(v.n), Link: v.name}
 		line, c.Points = append(line, p.X+","+p.Y), append(c.Points, p)
 	}

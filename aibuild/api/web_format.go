@@ -82,7 +82,13 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.3g %s", v, units[unit])
 }
 
-func shortID(id string) string { return id[:min(len(id), 10)] }
+// shortID is as much of a commit, or of a uuid, as sets it apart from others.
+func shortID(id string) string {
+	if len(id) == 36 {
+		return id[:13] // of version 7: the time to the millisecond
+	}
+	return id[:min(len(id), 10)]
+}
 
 // words is a state as people say it.
 func words(state string) string { return strings.ReplaceAll(state, "_", " ") }

@@ -99,6 +99,10 @@ func (f imageForm) do(s *Server) func(*http.Request, string) (string, error) {
 		if out.Body.Status != "done" {
 			said = "under-way"
 		}
-		return "/images/" + url.PathEscape(out.Body.Image.UUID) + "?said=" + said, nil
+		to := out.Body.Image.UUID
+		if f.path == "rollback" && ref == img.Name {
+			to = img.Name // another image is shown now
+		}
+		return "/images/" + url.PathEscape(to) + "?said=" + said, nil
 	}
 }

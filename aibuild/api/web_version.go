@@ -21,10 +21,12 @@ type versionView struct {
 	Run       *lineage.Run       // that made it
 	Events    []lineage.Event
 	Previous  *lineage.Image // of the name, to compare with
+	Shown     bool           // by a cluster, now
 }
 
-// pageRow is one line of facts.
-type pageRow struct{ Name, Text, Link string }
+// pageRow is one line of facts. Copy names what a button copies, and Note is
+// said beside it.
+type pageRow struct{ Name, Text, Link, Copy, Note string }
 
 // generations is how far up the family a page looks.
 const generations = 20
@@ -57,6 +59,7 @@ func (s *Server) versionPage(r *http.Request, img lineage.Image) (*view, error) 
 	if v.Previous, err = s.previous(ctx, img); err != nil {
 		return nil, err
 	}
+	v.Shown = slices.ContainsFunc(img.Targets, func(t lineage.Target) bool { return t.State == lineage.TargetVisible })
 	v.Facts = provenance(img, v.Run)
 	return &view{name: "version", title: img.Ref(), section: "images", body: v}, nil
 }
@@ -98,12 +101,12 @@ func (s *Server) previous(ctx context.Context, img lineage.Image) (*lineage.Imag
 func provenance(i lineage.Image, run *lineage.Run) []pageRow {
 	rows := []pageRow{{Name: "Project", Text: i.Project}, {Name: "From", Text: i.FromISO}}
 	if a := i.Artifact; a != nil {
-		commit := a.Commit
+		dirty := ""
 		if a.Dirty {
-			commit += " and uncommitted changes"
+			dirty = "and uncommitted changes"
 		}
 		rows = append(rows, []pageRow{
-			{Name: "Commit", Text: commit}, {Name: "Branch", Text: branch(a.Ref)},
+			{Name: "Commit", Text: a.Commit, Copy: "commit", Note: dirty}, {Name: "Branch", Text: branch(a.Ref)},
 			{Name: "Source", Text: a.SourceURL, Link: webLink(a.SourceURL)}, {Name: "Source's sha256", Text: a.SourceSHA256},
 			{Name: "Parent's sha256", Text: a.ParentSHA256},
 			{Name: "Tools", Text: toolsText(a.Tools)}, {Name: "Accelerator", Text: a.Accelerator}, {Name: "Build took", Text: msOrNone(a.BuildMS)},
@@ -111,7 +114,7 @@ func provenance(i lineage.Image, run *lineage.Run) []pageRow {
 			{Name: "Logs in as", Text: a.User},
 		}...)
 	} else {
-		rows = append(rows, pageRow{Name: "Commit", Text: i.Commit})
+		rows = append(rows, pageRow{Name: "Commit", Text: i.Commit, Copy: "commit"})
 	}
 	if run != nil {
 		build := run.JenkinsJob

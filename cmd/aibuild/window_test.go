@@ -42,19 +42,15 @@ const stepWithin = time.Minute
 
 func newWindow(t *testing.T, url string) *window {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.Env("TMPDIR="+t.TempDir()), // it leaves sockets there
 		chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900), chromedp.Flag("disable-dev-shm-usage", true))
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
-	w := &window{t: t, ctx: ctx, url: url, dir: t.ArtifactDir()}
+	w := &window{t: t, ctx: ctx, url: url, dir: pictures(t)}
 	t.Cleanup(func() {
 		cancel()
 		stop()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, text := range w.said {
-			t.Errorf("the browser complains: %s", text)
-		}
+		w.complaints()
 	})
 	if err := chromedp.Listen(ctx, w.listen); err != nil { // which starts the browser
 		t.Fatalf("browser: %v", err)
@@ -62,6 +58,17 @@ func newWindow(t *testing.T, url string) *window {
 	tell(w, network.Enable, network.EnableParams{})
 	tell(w, log.Enable, cdp.Empty{})
 	return w
+}
+
+// complaints fails the test with what the browser has complained of since the last call.
+func (w *window) complaints() {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, text := range w.said {
+		w.t.Errorf("the browser complains: %s", text)
+	}
+	w.said = nil
 }
 
 // tell speaks the browser's own protocol.
@@ -169,11 +176,33 @@ func (w *window) address() string {
 // click follows the link, or presses the button, with this text.
 func (w *window) click(text string) {
 	w.t.Helper()
-	quoted := `"` + text + `"`
-	w.do(chromedp.Click(chromedp.Search(`//main//*[self::a or self::button][normalize-space(.)=`+quoted+`]`)), chromedp.WaitReady(chromedp.CSS("main")))
-	time.Sleep(100 * time.Millisecond) // a navigation may only begin
-	w.do(chromedp.WaitReady(chromedp.CSS("footer")))
+	w.leaves(chromedp.Click(button(text)))
 }
+
+// button is the link or the button of the page itself with this text.
+func button(text string) chromedp.Search {
+	return chromedp.Search(`//main//*[self::a or self::button][normalize-space(.)="` + text + `"]`)
+}
+
+// leaves does what leads to another page, and waits until that is there.
+func (w *window) leaves(actions ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	evaluated[bool](w, `window.left = true`)
+	w.do(actions...)
+	for end := time.Now().Add(stepWithin); ; time.Sleep(20 * time.Millisecond) {
+		arrived, err := chromedp.Run(w.ctx, chromedp.Evaluate[bool](`!window.left && document.readyState === "complete"`))
+		if err == nil && arrived {
+			return
+		}
+		if time.Now().After(end) {
+			w.shot("failure")
+			w.t.Fatalf("nothing follows at %s: %v\n%.1500s", w.address(), err, w.text())
+		}
+	}
+}
+
+// keys presses keys one after the other.
+func (w *window) keys(keys string) { w.t.Helper(); w.do(chromedp.KeyEvent(keys)) }
 
 // shot keeps a picture of the whole page in the test's output folder.
 func (w *window) shot(name string) {
@@ -241,5 +270,22 @@ func (w *window) scripts(on bool) {
 func (w *window) signIn(token string) {
 	w.t.Helper()
 	w.open("/login")
-	w.do(chromedp.SendKeys(chromedp.ID("token"), token), chromedp.Submit(chromedp.ID("token")), chromedp.WaitVisible(chromedp.Search(`//button[normalize-space(.)="Sign out"]`)))
+	w.do(chromedp.SendKeys(chromedp.ID("token"), token))
+	w.leaves(chromedp.Submit(chromedp.ID("token")))
+	if evaluated[int](w, `document.querySelectorAll("form[action='/logout']").length`) != 1 {
+		w.t.Fatalf("nobody is signed in: %.500s", w.text())
+	}
+}
+
+// pictures is the folder of the screenshots: AIBUILD_SCREENSHOTS, or the test's own.
+func pictures(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("AIBUILD_SCREENSHOTS")
+	if dir == "" {
+		return t.ArtifactDir()
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

@@ -21,6 +21,20 @@ document.addEventListener("click", async (event) => {
   if (said) said.textContent = "copied: " + text;
 });
 
+// A page that cannot be renewed says so, until it can.
+const away = document.getElementById("away");
+let renewed = new Date();
+function isAway(why) {
+  away.textContent = why + " This page shows how it was at " + renewed.toISOString().slice(11, 19) + ", and goes on by itself.";
+  away.classList.remove("hidden");
+}
+document.addEventListener("htmx:sendError", () => isAway("The server does not answer."));
+document.addEventListener("htmx:responseError", (event) => isAway("The server cannot tell now (" + event.detail.xhr.status + ")."));
+document.addEventListener("htmx:afterSwap", () => {
+  renewed = new Date();
+  away.classList.add("hidden");
+});
+
 // Buttons that need this file are shown by it.
 for (const e of document.querySelectorAll(".needs-js")) e.classList.remove("hidden");
 document.addEventListener("htmx:afterSwap", () => {
