@@ -41,6 +41,7 @@ func (s *Server) registerOpen() error {
 	s.registerRunPages()
 	s.registerAuditPage()
 	s.registerPackagePages()
+	s.registerEvidencePages()
 	s.registerActionPages()
 	s.open.Handle("GET /static/", http.StripPrefix("/static/", static))
 	return nil

@@ -16,7 +16,7 @@ import (
 var webFuncs = template.FuncMap{
 	"when": when, "ago": ago, "lasted": lasted, "bytes": bytesText, "ms": msText, "short": shortID, "state": stateClass, "words": words,
 	"branch": branch, "list": func(all ...any) []any { return all }, "web": webLink, "seg": url.PathEscape, "query": queryOf, "firstLine": firstLine, "failure": failureBlock, "lines": splitLines,
-	"sum": func(a, b int) int { return a + b }, "evidence": evidenceURL, "asset": asset,
+	"sum": func(a, b int) int { return a + b }, "asset": asset,
 }
 
 // when is a time as all pages give it.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/http"
-	"path"
 	"strings"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
@@ -40,24 +39,4 @@ func (s *Server) diffPage(r *http.Request) (*view, error) {
 		return nil, err
 	}
 	return &view{name: "diff", title: out.Body.From.Ref() + " and " + out.Body.To.Ref(), section: "images", body: out.Body}, nil
-}
-
-// evidenceURL is where a file of an image's evidence is published: beside the
-// image. It is empty where the image was not published on the web.
-func evidenceURL(i lineage.Image, file string) string {
-	if i.Artifact == nil || file == "" {
-		return ""
-	}
-	folder, _, found := cutLast(i.Artifact.BuildURL, "/")
-	if !found {
-		return ""
-	}
-	return webLink(folder + path.Clean("/"+file))
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if n := strings.LastIndex(s, sep); n >= 0 {
-		return s[:n], s[n+len(sep):], true
-	}
-	return s, "", false
 }

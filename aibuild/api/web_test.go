@@ -161,7 +161,7 @@ func TestOwnAddress(t *testing.T) {
 func (l *lab) webMatrix(run, ended, image string) map[string][]string {
 	steer, release := []string{RoleOperator, RoleReleaser, RoleAdmin}, []string{RoleReleaser, RoleAdmin}
 	lines := map[string][]string{
-		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /runs/" + ended + "/log/follow": Roles(), "GET /audit?image=tiny": Roles(), "GET /packages?name=openssl": Roles(), "GET /diff?a=" + image + "&b=" + image: Roles(),
+		"GET /": Roles(), "GET /clusters": Roles(), "GET /images": Roles(), "GET /images/" + image: Roles(), "GET /search?q=tiny": Roles(), "GET /runs": Roles(), "GET /runs/" + run: Roles(), "GET /runs/" + ended + "/log/follow": Roles(), "GET /audit?image=tiny": Roles(), "GET /packages?name=openssl": Roles(), "GET /images/" + image + "/evidence": Roles(), "GET /images/" + image + "/evidence/evidence/a.log": Roles(), "GET /diff?a=" + image + "&b=" + image: Roles(),
 		"GET /runs/" + run + "/cancel": steer, "POST /runs/" + run + "/cancel": steer, "GET /runs/" + ended + "/retry": steer, "POST /runs/" + ended + "/retry": steer,
 		"GET /images/tiny/start": steer, "POST /images/tiny/start": steer,
 	}
@@ -178,7 +178,7 @@ func TestWebMatrix(t *testing.T) {
 		if line, _, _ = strings.Cut(line, "?"); line == "GET /" {
 			line = "GET /{$}"
 		}
-		have = append(have, strings.NewReplacer("/runs/RUN", "/runs/{id}", "/images/tiny", "/images/{ref}").Replace(line))
+		have = append(have, strings.NewReplacer("/runs/RUN", "/runs/{id}", "evidence/evidence/a.log", "evidence/{file...}", "/images/tiny", "/images/{ref}").Replace(line))
 	}
 	for pattern := range l.api.pages {
 		if !slices.Contains(have, pattern) {
@@ -187,7 +187,7 @@ func TestWebMatrix(t *testing.T) {
 	}
 	for _, role := range append(Roles(), "") {
 		t.Run("as "+role, func(t *testing.T) {
-			l := newLab(t, func(c *Config) { c.Actor, c.Logs = &helper{}, anyLog{} })
+			l := newLab(t, func(c *Config) { c.Actor, c.Logs, c.Evidence = &helper{}, anyLog{}, anyShelf{} })
 			run, ended := l.run(nil), l.run(nil)
 			l.stored(builtRecord(run.ID, "tiny", project))
 			l.pushed(project, "refs/heads/main", strings.Repeat("ab", 20))
@@ -229,6 +229,16 @@ func (anyLog) Open(name string) (fs.File, error) {
 		return nil, fs.ErrNotExist
 	}
 	return fstest.MapFS{name: {Data: []byte("a line\n")}}.Open(name)
+}
+
+// anyShelf has one file of evidence for every image.
+type anyShelf struct{}
+
+func (anyShelf) Files(context.Context, lineage.Image) ([]string, error) {
+	return []string{"evidence/a.log"}, nil
+}
+func (anyShelf) Open(context.Context, lineage.Image, string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("a line\n")), nil
 }
 
 // What another site's page sends does nothing, whoever is signed in here.
@@ -306,7 +316,7 @@ func TestPagesRunNothing(t *testing.T) {
 		Run: &lineage.Run{ID: run.ID, State: lineage.RunUnstable, Failure: &lineage.Failure{Stage: "test", Sentence: evil, Lines: []string{evil}}}})
 	p := l.browser()
 	p.signIn(l.token(RoleAdmin))
-	for _, path := range []string{"/", "/images", "/images/tiny", "/images/" + run.ID, "/runs", "/runs/" + run.ID, "/audit", "/audit?actor=" + url.QueryEscape(evil), "/packages?name=" + url.QueryEscape(evil), "/diff?a=" + run.ID + "&b=" + run.ID, "/search?q=" + url.QueryEscape(evil), "/images?name=" + url.QueryEscape(evil), "/runs/" + run.ID + "/cancel", "/nothing/" + url.PathEscape(evil), "/login?next=" + url.QueryEscape(evil)} {
+	for _, path := range []string{"/", "/images", "/images/tiny", "/images/" + run.ID, "/runs", "/runs/" + run.ID, "/audit", "/images/" + run.ID + "/evidence", "/audit?actor=" + url.QueryEscape(evil), "/packages?name=" + url.QueryEscape(evil), "/diff?a=" + run.ID + "&b=" + run.ID, "/search?q=" + url.QueryEscape(evil), "/images?name=" + url.QueryEscape(evil), "/runs/" + run.ID + "/cancel", "/nothing/" + url.PathEscape(evil), "/login?next=" + url.QueryEscape(evil)} {
 		text := string(p.do("GET", path, nil).body)
 		for _, bad := range []string{"<script>alert", "<img src=x", `href="javascript:`, "<b>x</b>", "<i>alpha", " onerror=alert(1)>"} {
 			if strings.Contains(text, bad) {

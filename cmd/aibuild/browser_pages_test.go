@@ -13,6 +13,7 @@ func (g *gallery) pages() {
 		{"name", "/images/web", "Versions and runs, newest first"},
 		{"version", "/images/web@2", "Where it came from"},
 		{"version-failed", "/images/app@1", "failed"},
+		{"evidence", "/images/app@1/evidence", "Serial log"},
 		{"runs", "/runs", "app"},
 		{"run", "/runs/" + failed[len(failed)-1].ID, "What went wrong"},
 		{"clusters", "/clusters", "alpha"},

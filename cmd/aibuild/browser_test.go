@@ -44,11 +44,13 @@ func TestBrowser(t *testing.T) {
 	if got, run := g.runsOf(g.broken, 1); got != "app:unstable" {
 		t.Fatalf("the image that fails: %s, %v", got, run)
 	}
+	g.part("Views", g.views)
 	g.part("Actions", g.actions)
 	g.part("Runs", g.runActions)
 	g.part("Pages", g.pages)
 	g.part("Attacks", g.attacks)
 	g.part("Revoked", g.revoked)
+	g.part("Away", g.away)
 }
 
 func newGallery(t *testing.T) *gallery {

@@ -25,7 +25,8 @@ func (g *gallery) live() {
 	run := strings.TrimPrefix(g.address(), "/runs/")
 	evaluated[bool](g.window, `window.same = true`)
 	g.becomes(time.Minute, "building")
-	g.shows("Under way", commit)
+	g.shows(commit)
+	g.becomes(time.Minute, signs["build"]) // the log is followed
 	g.becomes(time.Minute, "stage test")
 	if !evaluated[bool](g.window, `window.same === true`) {
 		g.t.Error("the page was loaded anew while its run went on")
@@ -49,7 +50,7 @@ func (g *gallery) threeClicks() {
 	g.shows(newest.Ref(), id, newest.Commit, "disk.qcow2", newest.Artifact.SourceSHA256)
 	g.click("Roll back…")
 	g.why("the second one is slow", "Roll back")
-	g.shows("Rolled back.", "web@1", before.Commit)
+	g.shows("Rolled back.", "web@1", before.Commit[:10])
 	for _, cluster := range []string{"alpha", "beta"} {
 		if list := g.lab.glance(g.t, cluster, "web", false); len(list) != 1 || list[0].Properties["aibuild_uuid"] != before.UUID {
 			g.t.Errorf("%s shows %v, want web@1 alone", cluster, list)
