@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"net/url"
 	"strings"
 	"time"
@@ -14,11 +15,13 @@ import (
 var evil = []string{
 	`"><script>hacked=1</script><xss-probe>`, `'><img src=x onerror=hacked=1><xss-probe>`, `</pre></textarea></title><svg onload=hacked=1><xss-probe>`,
 	`{{.}}${hacked=1}<xss-probe>`, "javascript:hacked=1", `<a href="javascript:hacked=1">x</a><xss-probe>`, "\u202e\x1b[31m<xss-probe>\x07",
+	strings.Repeat("nothing-breaks-this", 12),
 }
 
 // attacks writes them into every field that can come from outside, and looks at every page that shows one: nothing runs, and
 // the browser's own policy has nothing to report.
 func (g *gallery) attacks() {
+	defer g.forgetEvil()
 	var paths []string
 	for i, text := range evil {
 		id := uuid.Must(uuid.NewV7()).String()
@@ -35,8 +38,27 @@ func (g *gallery) attacks() {
 			g.t.Errorf("%s: %.300s", path, found)
 		}
 	}
+	for _, path := range []string{"/", "/images", "/images/evil", paths[len(evil)*9-9], paths[len(evil)*9-8], paths[len(evil)*9-7], "/runs", "/clusters", "/audit"} {
+		g.open(path)
+		g.fits(375)
+		g.wide()
+	}
 	g.open("/images/evil")
 	g.shows(evil[0]) // it is there, as text
+}
+
+// forgetEvil takes the clusters of these images away again: other tests ask all clusters that are recorded.
+func (g *gallery) forgetEvil() {
+	db, err := sql.Open("mysql", g.lab.env["AIBUILD_DSN"])
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{"DELETE FROM release_log WHERE image_uuid IN (SELECT uuid FROM image WHERE name = 'evil')", "DELETE FROM release_target WHERE image_name = 'evil'"} {
+		if _, err := db.ExecContext(g.t.Context(), statement); err != nil {
+			g.t.Error(err)
+		}
+	}
 }
 
 // evilStory is an image, and the run that made it, of which every text is the same one.
