@@ -121,6 +121,9 @@ func (s daemonSpec) hit() func(string) {
 			return
 		}
 		once.Do(func() {
+			if s.Signal == syscall.SIGSTOP { // what others have sent to GitLab by now is answered: it could not be called back
+				time.Sleep(300 * time.Millisecond)
+			}
 			if err := syscall.Kill(os.Getpid(), s.Signal); err != nil {
 				panic(err)
 			}

@@ -30,7 +30,8 @@ func (s *crashSite) pauseAt(t *testing.T, name, point string) {
 	paused := v.start(first)
 	v.push(s.commit)
 	v.wait("the first daemon stands still", func() bool { return standsStill(paused.cmd.Process.Pid) })
-	v.spec.Owner = "second"
+	// The second one is on another machine, as standbys are: one that stands still may hold the lock of the mirror on its own disk.
+	v.spec.Owner, v.spec.Dir = "second", t.TempDir()
 	// It may stand still in a transaction: the server ends that after a while.
 	v.start(v.spec)
 	s.killLock(t, name)
