@@ -2,7 +2,6 @@ package lineage
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -184,7 +183,7 @@ const insertEventRow = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, COALESC
 
 // insertEvents gives the id of the first.
 func (s *Store) insertEvents(ctx context.Context, rows []*delivery) (int64, error) {
-	stmt, err := s.prepared(ctx, insertEventSQL+rowsOf(insertEventRow, len(rows)))
+	stmt, err := s.inbox.statement(ctx, insertEventSQL+rowsOf(insertEventRow, len(rows)))
 	if err != nil {
 		return 0, err
 	}
@@ -234,7 +233,7 @@ func (s *Store) readStored(ctx context.Context, rows []*delivery, known bool) er
 	if known {
 		query = storedEventsSQL
 	}
-	stmt, err := s.prepared(ctx, query+marks(len(rows))+")")
+	stmt, err := s.inbox.statement(ctx, query+marks(len(rows))+")")
 	if err != nil {
 		return err
 	}
@@ -266,26 +265,4 @@ func (s *Store) readStored(ctx context.Context, rows []*delivery, known bool) er
 		}
 	}
 	return result.Err()
-}
-
-// prepared keeps the statements of the inbox: they are few, and their text
-// depends only on the number of rows.
-func (s *Store) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
-	s.stmtMu.Lock()
-	stmt, ok := s.stmts[query]
-	s.stmtMu.Unlock()
-	if ok {
-		return stmt, nil
-	}
-	stmt, err := s.inbox.PrepareContext(ctx, query) // unlocked: it may wait for the server
-	if err != nil {
-		return nil, err
-	}
-	s.stmtMu.Lock()
-	defer s.stmtMu.Unlock()
-	if other, ok := s.stmts[query]; ok {
-		return other, stmt.Close()
-	}
-	s.stmts[query] = stmt
-	return stmt, nil
 }

@@ -48,7 +48,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	if err := s.count(ctx, &st); err != nil {
 		return Stats{}, s.fault(ctx, "stats", err)
 	}
-	for _, db := range []*sql.DB{s.db, s.inbox, s.locks} {
+	for _, db := range []*sql.DB{s.db, s.inbox.DB, s.locks} {
 		d := db.Stats()
 		st.Connections.Open += d.OpenConnections
 		st.Connections.InUse += d.InUse

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,9 +23,9 @@ type Config struct {
 // Store is the record of every image and run.
 type Store struct {
 	db      *sql.DB
-	reads   *questions // db, for what is asked again and again
-	locks   *sql.DB    // one connection per held lock, closed with it
-	inbox   *sql.DB    // a few that readers cannot use up: hooks wait for nobody
+	reads   *prepared // db, for what is asked again and again
+	locks   *sql.DB   // one connection per held lock, closed with it
+	inbox   *prepared // a few connections that readers cannot use up: hooks wait for nobody
 	cfg     *mysql.Config
 	log     hclog.Logger
 	now     func() time.Time
@@ -34,8 +33,6 @@ type Store struct {
 
 	asked  atomic.Pointer[settings]  // of the server
 	logged atomic.Pointer[tableSize] // of build_log
-	stmtMu sync.Mutex
-	stmts  map[string]*sql.Stmt // of inbox, by their text
 }
 
 // Open connects to the server. It does not touch the tables: call
@@ -46,7 +43,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, log: c.Log, now: c.Now, stmts: map[string]*sql.Stmt{}}
+	s := &Store{cfg: cfg, log: c.Log, now: c.Now}
 	if s.log == nil {
 		s.log = hclog.NewNullLogger()
 	}
@@ -63,10 +60,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.db.SetMaxIdleConns(8)
 	s.db.SetConnMaxLifetime(3 * time.Minute)
 	s.db.SetConnMaxIdleTime(30 * time.Second)
-	s.reads = newQuestions(s.db)
+	s.reads = newPrepared(s.db, readsPrepared)
 	s.locks = sql.OpenDB(connector)
 	s.locks.SetMaxIdleConns(-1)
-	s.inbox = sql.OpenDB(connector)
+	s.inbox = newPrepared(sql.OpenDB(connector), 0)
 	s.inbox.SetMaxOpenConns(4)
 	s.inbox.SetMaxIdleConns(4)
 	s.inbox.SetConnMaxLifetime(3 * time.Minute)
