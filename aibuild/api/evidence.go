@@ -129,32 +129,42 @@ func checkEvidence(file string) error {
 }
 
 func (s *Server) evidence(ctx context.Context, in *evidenceInput) (*huma.StreamResponse, error) {
-	if err := checkEvidence(in.File); err != nil {
-		return nil, err
-	}
-	images, err := s.visible(ctx, lineage.Query{Ref: in.Ref})
-	if err != nil {
-		return nil, err
-	}
-	file, err := s.openEvidence(ctx, images[0], in.File)
+	file, err := s.visibleEvidence(ctx, in.Ref, in.File)
 	if err != nil {
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
-		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(evidenceTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			s.log.Debug("evidence: no deadline", "request", requestID(ctx), "error", err)
-		}
-		evidenceHeaders(w.Header(), in.File)
-		var err error
-		if r.Method != http.MethodHead {
-			_, err = io.Copy(w, file)
-		}
-		if err = errors.Join(err, file.Close()); err != nil {
-			s.log.Warn("evidence was cut", "image", images[0].UUID, "file", in.File, "request", requestID(ctx), "error", err)
-			panic(http.ErrAbortHandler) // the reader must see that it is not all
-		}
+		s.sendEvidence(w, r, in.File, file)
 	}}, nil
+}
+
+// sendEvidence sends a file, and closes it.
+func (s *Server) sendEvidence(w http.ResponseWriter, r *http.Request, name string, file io.ReadCloser) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(evidenceTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		s.log.Debug("evidence: no deadline", "request", requestID(r.Context()), "error", err)
+	}
+	evidenceHeaders(w.Header(), name)
+	var err error
+	if r.Method != http.MethodHead {
+		_, err = io.Copy(w, file)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		s.log.Warn("evidence was cut", "path", r.URL.Path, "request", requestID(r.Context()), "error", err)
+		panic(http.ErrAbortHandler) // the reader must see that it is not all
+	}
+}
+
+// visibleEvidence opens a file of an image that the token may see.
+func (s *Server) visibleEvidence(ctx context.Context, ref, file string) (io.ReadCloser, error) {
+	if err := checkEvidence(file); err != nil {
+		return nil, err
+	}
+	images, err := s.visible(ctx, lineage.Query{Ref: ref})
+	if err != nil {
+		return nil, err
+	}
+	return s.openEvidence(ctx, images[0], file)
 }
 
 func (s *Server) openEvidence(ctx context.Context, img lineage.Image, file string) (io.ReadCloser, error) {

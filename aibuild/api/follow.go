@@ -21,7 +21,6 @@ type Consoles interface {
 const (
 	followEvery = time.Second // a console is looked at
 	followKept  = 1 << 20     // bytes of its end that are kept for who comes later
-	followMost  = 500         // followers of all consoles
 	followLine  = 64 << 10    // a longer line is cut
 )
 
@@ -29,6 +28,7 @@ const (
 type follows struct {
 	server *Server
 	every  time.Duration
+	most   int // followers of all consoles
 
 	mu    sync.Mutex
 	of    map[string]*follow // by run
@@ -38,7 +38,7 @@ type follows struct {
 }
 
 func newFollows(s *Server) *follows {
-	return &follows{server: s, every: followEvery, of: map[string]*follow{}, done: make(chan struct{})}
+	return &follows{server: s, every: followEvery, most: 500, of: map[string]*follow{}, done: make(chan struct{})}
 }
 
 // follow is the end of one console. Offsets are bytes of its text, so that
@@ -65,8 +65,8 @@ func (f *follows) join(run string) (*follow, error) {
 		return nil, &Problem{Code: CodeBusy, Detail: "the server stops; ask again in a moment"}
 	default:
 	}
-	if f.users >= followMost {
-		return nil, &Problem{Code: CodeBusy, Detail: fmt.Sprintf("%d followers of logs are as many as this server takes; ask again later", followMost), retryAfter: "30"}
+	if f.users >= f.most {
+		return nil, &Problem{Code: CodeBusy, Detail: fmt.Sprintf("%d followers of logs are as many as this server takes; ask again later", f.most), retryAfter: "30"}
 	}
 	f.users++
 	one := f.of[run]
@@ -131,20 +131,27 @@ func (f *follows) read(ctx context.Context, one *follow) {
 	}
 }
 
-// readOnce takes what is new. A run that has no build yet has no console yet.
+// readOnce takes what is new. A run that has no build yet has no console yet; of
+// one that has ended the last lines are still to come.
 func (f *follows) readOnce(ctx context.Context, one *follow, place int64) (next int64, more bool, err error) {
 	run, err := f.server.config.Store.Run(ctx, one.run)
-	if err != nil || run.Final() {
-		return place, err != nil, err
+	if err != nil {
+		return place, true, err
 	}
 	if run.Build == 0 {
-		return place, true, nil
+		return place, !run.Final(), nil
 	}
 	text, next, more, err := f.server.config.Consoles.Console(ctx, run, place)
 	if err == nil {
 		one.add(text)
+		return next, more, nil
 	}
-	return next, more, err
+	if run.Final() {
+		one.add([]byte("\n[aibuild: the rest could not be read]\n"))
+		f.server.log.Warn("the end of a console that is followed cannot be read", "run", run.ID, "error", err)
+		return place, false, nil
+	}
+	return place, true, err
 }
 
 // add takes text that has come. Only whole lines are shown.

@@ -20,6 +20,7 @@ const (
 	streamType  = "text/event-stream"
 	streamAlive = 15 * time.Second // something is sent at least so often, as proxies end what is silent
 	streamWrite = 30 * time.Second // a reader who takes nothing for so long is gone
+	streamMost  = 5 * time.Minute  // then he has to come back, and to show that he still may read
 )
 
 type followInput struct {
@@ -42,75 +43,84 @@ func (s *Server) registerFollow() {
 }
 
 func (s *Server) followLog(ctx context.Context, in *followInput) (*huma.StreamResponse, error) {
-	run, offset, err := s.followed(ctx, in.ID, in.Last)
+	from, err := s.followed(ctx, in.ID, in.Last)
 	if err != nil {
 		return nil, err
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		r, w := humago.Unwrap(hctx)
-		s.stream(w, r, run, offset)
+		s.stream(w, r, from)
 	}}, nil
 }
 
 // follow is followLog for pages.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, id, last string) error {
-	run, offset, err := s.followed(r.Context(), id, last)
+	from, err := s.followed(r.Context(), id, last)
 	if err == nil {
-		s.stream(w, r, run, offset)
+		s.stream(w, r, from)
 	}
 	return err
 }
 
-// followed finds the run, and what its log is to be followed from.
-func (s *Server) followed(ctx context.Context, id, last string) (run lineage.Run, offset int64, err error) {
+// followed is a run, and from where on its log is to be followed.
+type followed struct {
+	run    lineage.Run
+	offset int64
+	live   *follow // nil: it has ended, and its log is kept
+}
+
+// followed finds it; stream is to be called then.
+func (s *Server) followed(ctx context.Context, id, last string) (f followed, err error) {
 	if last != "" {
-		if offset, err = strconv.ParseInt(last, 10, 64); err != nil || offset < 0 {
-			return run, 0, &lineage.Invalid{Field: "Last-Event-ID", Problem: "is not the id of an event of this log; leave it out to have the log from its beginning"}
+		if f.offset, err = strconv.ParseInt(last, 10, 64); err != nil || f.offset < 0 {
+			return f, &lineage.Invalid{Field: "Last-Event-ID", Problem: "is not the id of an event of this log; leave it out to have the log from its beginning"}
 		}
 	}
-	if run, err = s.visibleRun(ctx, id); err != nil {
-		return run, 0, err
+	if f.run, err = s.visibleRun(ctx, id); err != nil {
+		return f, err
 	}
-	if run.Final() {
-		log, err := s.openLog(run.ID)
+	if f.run.Final() {
+		log, err := s.openLog(f.run.ID)
 		if err != nil {
-			return run, 0, err
+			return f, err
 		}
-		return run, offset, log.Close()
+		return f, log.Close()
 	}
-	if s.config.Consoles == nil || !run.Managed && run.Build == 0 {
-		return run, 0, &lineage.Conflict{ID: run.ID, Problem: "has a console only where it was started; it is no build of the Jenkins that this server follows"}
+	if s.config.Consoles == nil || !f.run.Managed && f.run.Build == 0 {
+		return f, &lineage.Conflict{ID: f.run.ID, Problem: "has a console only where it was started; it is no build of the Jenkins that this server follows"}
 	}
-	return run, offset, nil
+	f.live, err = s.follows.join(f.run.ID)
+	return f, err
 }
 
 // stream sends the log until it has ended, or nobody reads any more.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, run lineage.Run, offset int64) {
-	ctx := connection(r.Context())
-	e := &events{w: w, c: http.NewResponseController(w), offset: offset}
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, f followed) {
+	if f.live != nil {
+		defer s.follows.leave(f.live)
+	}
+	ctx, cancel := context.WithTimeout(connection(r.Context()), streamMost)
+	defer cancel()
+	e := &events{w: w, c: http.NewResponseController(w), offset: f.offset}
 	w.Header().Set("Content-Type", streamType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep the lines to itself
 	var err error
-	if run.Final() {
-		err = s.keptPieces(run.ID, offset, func(piece []byte) error { return errors.Join(ctx.Err(), e.lines(piece)) })
+	switch {
+	case r.Method == http.MethodHead:
+	case f.live != nil:
+		err = s.streamGrowing(ctx, e, f.live)
+	default:
+		err = s.keptPieces(f.run.ID, f.offset, func(piece []byte) error { return errors.Join(ctx.Err(), e.lines(piece)) })
 		if err == nil {
-			err = e.end(run.State)
+			err = e.end(f.run.State)
 		}
-	} else {
-		err = s.streamGrowing(ctx, e, run.ID)
 	}
 	if err != nil {
-		s.log.Debug("a log is no longer followed", "run", run.ID, "request", requestID(r.Context()), "error", err)
+		s.log.Debug("a log is no longer followed", "run", f.run.ID, "request", requestID(r.Context()), "error", err)
 	}
 }
 
-func (s *Server) streamGrowing(ctx context.Context, e *events, id string) error {
-	one, err := s.follows.join(id)
-	if err != nil {
-		return err
-	}
-	defer s.follows.leave(one)
+func (s *Server) streamGrowing(ctx context.Context, e *events, one *follow) error {
 	if err := e.alive(); err != nil { // the headers go out: the reader knows that he is heard
 		return err
 	}
@@ -128,7 +138,7 @@ func (s *Server) streamGrowing(ctx context.Context, e *events, id string) error 
 			continue
 		}
 		if ended {
-			return e.end(s.stateOf(ctx, id))
+			return e.end(s.stateOf(ctx, one.run))
 		}
 		select {
 		case <-ctx.Done():

@@ -242,6 +242,52 @@ func TestManyFollow(t *testing.T) {
 	}
 }
 
+// What a console says at the very end is not lost, though its run has ended before anybody read it.
+func TestFollowTheLastLines(t *testing.T) {
+	c := &console{}
+	l, run, address := following(t, c)
+	c.write("first\n")
+	w, ended := l.follower(address, run.ID)
+	w.wait(t, "first\n")
+	c.set(true) // Jenkins is away in the moment in which the build ends
+	l.stored(lineage.Record{ID: newID(), At: time.Now(), Actor: "daemon", Channel: lineage.ChannelDaemon, RunID: run.ID, Verb: lineage.VerbEnded, Run: &lineage.Run{ID: run.ID, State: lineage.RunSuccess}})
+	if got := <-ended; got != lineage.RunSuccess+" <nil>" || !strings.HasSuffix(w.String(), "the rest could not be read]\n") {
+		t.Errorf("it ended with %s: %q", got, w)
+	}
+	c, other := &console{}, lineage.Run{}
+	l, other, address = following(t, c)
+	c.write("first\n")
+	w, ended = l.follower(address, other.ID)
+	w.wait(t, "first\n")
+	c.mu.Lock() // both at once, between two looks
+	c.text, c.ended = append(c.text, "the last line\n"...), true
+	l.stored(lineage.Record{ID: newID(), At: time.Now(), Actor: "daemon", Channel: lineage.ChannelDaemon, RunID: other.ID, Verb: lineage.VerbEnded, Run: &lineage.Run{ID: other.ID, State: lineage.RunSuccess}})
+	c.mu.Unlock()
+	if got := <-ended; got != lineage.RunSuccess+" <nil>" || w.String() != "first\nthe last line\n" {
+		t.Errorf("it ended with %s: %q", got, w)
+	}
+}
+
+// More than a server takes are told so, with a code, and may come later.
+func TestTooManyFollow(t *testing.T) {
+	c := &console{}
+	l, run, address := following(t, c)
+	l.api.follows.most = 1
+	c.write("a line\n")
+	w, _ := l.follower(address, run.ID)
+	w.wait(t, "a line\n")
+	if got := l.stream(address, run.ID, ""); !strings.Contains(got, `"code":"busy"`) {
+		t.Errorf("the second follower gets %s", got)
+	}
+	head := l.request("HEAD", "/api/v1/runs/"+run.ID+"/log/follow", l.token(RoleViewer), nil)
+	l.api.follows.mu.Lock()
+	l.api.follows.most = 2
+	l.api.follows.mu.Unlock()
+	if got := l.do(head); got.status != 200 || len(got.body) != 0 {
+		t.Errorf("HEAD: HTTP %d %s", got.status, got.body)
+	}
+}
+
 func TestFollowRefusals(t *testing.T) {
 	c := &console{}
 	l, run, address := following(t, c)

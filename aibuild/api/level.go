@@ -48,10 +48,10 @@ func (s *Server) checkLevel(r *http.Request) error {
 		return nil
 	}
 	return &Problem{Code: CodeVersion, Detail: fmt.Sprintf("this server, aibuild %s, speaks api level %d, and %s asks for %q: %s",
-		orNone(s.config.Version), Level, orNone(r.UserAgent()), said, todo)}
+		orUnknown(s.config.Version), Level, orUnknown(r.UserAgent()), said, todo)}
 }
 
-func orNone(text string) string {
+func orUnknown(text string) string {
 	if text == "" {
 		return "of unknown version"
 	}

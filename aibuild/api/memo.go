@@ -16,9 +16,10 @@ const (
 // memo keeps answers that cost much, for a time that grows with what they cost:
 // where little is recorded everything is as fresh as it can be.
 type memo[T any] struct {
-	mu   sync.Mutex
-	kept map[string]*answered[T]
-	work sync.WaitGroup
+	mu    sync.Mutex
+	kept  map[string]*answered[T]
+	since int // times that all was forgotten
+	work  sync.WaitGroup
 }
 
 type answered[T any] struct {
@@ -32,19 +33,19 @@ type answered[T any] struct {
 func (a *answered[T]) keeps() time.Duration { return min(memoShare*a.cost, memoFresh) }
 
 // get gives what is kept under the key, or makes it.
-func (m *memo[T]) get(ctx context.Context, key string, make func(context.Context) (T, error)) (T, error) {
+func (m *memo[T]) get(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
 	m.mu.Lock()
 	has, now := m.kept[key], time.Now()
 	switch {
 	case has == nil || now.Sub(has.at) >= 2*has.keeps():
 		m.mu.Unlock()
-		return m.renew(ctx, key, make)
+		return m.renew(ctx, key, load)
 	case now.Sub(has.at) >= has.keeps() && !has.renewed:
 		has.renewed = true
 		m.work.Go(func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), memoWithin)
 			defer cancel()
-			if _, err := m.renew(ctx, key, make); err != nil {
+			if _, err := m.renew(ctx, key, load); err != nil {
 				m.forget(key) // who asks next is told why
 			}
 		})
@@ -53,14 +54,20 @@ func (m *memo[T]) get(ctx context.Context, key string, make func(context.Context
 	return has.value, nil
 }
 
-func (m *memo[T]) renew(ctx context.Context, key string, make func(context.Context) (T, error)) (T, error) {
+func (m *memo[T]) renew(ctx context.Context, key string, load func(context.Context) (T, error)) (T, error) {
+	m.mu.Lock()
+	since := m.since
+	m.mu.Unlock()
 	began := time.Now()
-	value, err := make(ctx)
+	value, err := load(ctx)
 	if err != nil {
 		return value, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.since != since { // it may be of before the change
+		return value, nil
+	}
 	if m.kept == nil || len(m.kept) >= memoMost {
 		m.kept = map[string]*answered[T]{}
 	}
@@ -79,6 +86,7 @@ func (m *memo[T]) clear() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.kept = nil
+	m.since++
 }
 
 // wait waits for what is being made.

@@ -75,17 +75,9 @@ type renewed struct{}
 
 func (renewed) Error() string { return "load the page again" }
 
-// webPage registers a page. Who may not read it is told so before anything is
-// looked up.
+// webPage registers a page.
 func (s *Server) webPage(pattern string, need right, show func(*http.Request) (*view, error)) {
-	s.pages[pattern] = need
-	s.open.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		pageHeaders(w.Header())
-		r, err := s.admit(w, r, need)
-		if err != nil {
-			s.refusePage(w, r, err)
-			return
-		}
+	s.registerPart(pattern, need, func(w http.ResponseWriter, r *http.Request) error {
 		v, err := show(r)
 		var at elsewhere
 		switch {
@@ -95,14 +87,15 @@ func (s *Server) webPage(pattern string, need right, show func(*http.Request) (*
 		case errors.As(err, &at):
 			http.Redirect(w, r, at.address, http.StatusSeeOther)
 		case err != nil:
-			s.refusePage(w, r, err)
+			return err
 		default:
 			s.showView(w, r, v)
 		}
+		return nil
 	})
 }
 
-// registerPart registers what a page asks for that is no page itself.
+// registerPart registers what a browser asks for. Who may not read it is told so before anything is looked up.
 func (s *Server) registerPart(pattern string, need right, serve func(http.ResponseWriter, *http.Request) error) {
 	s.pages[pattern] = need
 	s.open.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -4,13 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/guestos/aibuild/aibuild/lineage"
 )
@@ -44,7 +41,7 @@ type logLine struct {
 
 const (
 	serialFile   = "serial.log"
-	serialRead   = 8 << 20 // of a log that is looked through
+	serialRead   = 2 << 20 // of the end of a log, which is looked through
 	serialBefore = 60      // lines that are shown before the fault
 	serialAfter  = 25
 )
@@ -96,7 +93,7 @@ func (s *Server) serial(ctx context.Context, img lineage.Image, file string, fai
 		return nil, false, err
 	}
 	defer log.Close() //nolint:errcheck // it was only read
-	text, err := io.ReadAll(io.LimitReader(log, serialRead))
+	text, cut, err := endOf(ctx, log, serialRead)
 	if err != nil {
 		return nil, false, err
 	}
@@ -114,7 +111,7 @@ func (s *Server) serial(ctx context.Context, img lineage.Image, file string, fai
 		fault = len(all) - 1
 	}
 	from, to := max(0, fault-serialBefore), min(len(all), fault+serialAfter)
-	return all[from:to], from > 0 || to < len(all), nil
+	return all[from:to], cut || from > 0 || to < len(all), nil
 }
 
 // quoted says whether a verdict has this line in its message.
@@ -125,26 +122,9 @@ func quoted(line string, failed []lineage.TestCase) bool {
 
 // evidenceFile is one file of it, for who looks at the page.
 func (s *Server) evidenceFile(w http.ResponseWriter, r *http.Request) error {
-	file := r.PathValue("file")
-	if err := checkEvidence(file); err != nil {
-		return err
+	file, err := s.visibleEvidence(r.Context(), r.PathValue("ref"), r.PathValue("file"))
+	if err == nil {
+		s.sendEvidence(w, r, r.PathValue("file"), file)
 	}
-	images, err := s.visible(r.Context(), lineage.Query{Ref: r.PathValue("ref")})
-	if err != nil {
-		return err
-	}
-	from, err := s.openEvidence(r.Context(), images[0], file)
-	if err != nil {
-		return err
-	}
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(evidenceTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		s.log.Debug("evidence: no deadline", "request", requestID(r.Context()), "error", err)
-	}
-	evidenceHeaders(w.Header(), file)
-	_, err = io.Copy(w, from)
-	if err = errors.Join(err, from.Close()); err != nil {
-		s.log.Warn("evidence was cut", "image", images[0].UUID, "file", file, "request", requestID(r.Context()), "error", err)
-		panic(http.ErrAbortHandler) // the reader must see that it is not all
-	}
-	return nil
+	return err
 }

@@ -91,23 +91,30 @@ func (s *Server) logEnd(ctx context.Context, id string) (text string, more bool,
 		return "", false, err
 	}
 	defer log.Close() //nolint:errcheck // it was only read
-	end := make([]byte, 0, 2*logShown)
-	for piece := make([]byte, logShown); ; {
-		n, err := log.Read(piece)
-		if end = append(end, piece[:n]...); len(end) > logShown {
-			end, more = append(end[:0], end[len(end)-logShown:]...), true
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return "", false, err
-		}
-		if ctx.Err() != nil {
-			return "", false, ctx.Err()
+	end, more, err := endOf(ctx, log, logShown)
+	return printable(string(end)), more, err
+}
+
+// endOf reads a stream to its end and gives the last bytes, and whether there are more before them.
+func endOf(ctx context.Context, from io.Reader, most int) (end []byte, more bool, err error) {
+	last := func() {
+		if len(end) > most {
+			end, more = append(end[:0], end[len(end)-most:]...), true
 		}
 	}
-	return printable(string(end)), more, nil
+	for piece := make([]byte, min(most, logShown)); ; {
+		n, err := from.Read(piece)
+		if end = append(end, piece[:n]...); len(end) > 2*most { // not at every piece: it is copied
+			last()
+		}
+		if errors.Is(err, io.EOF) {
+			last()
+			return end, more, nil
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return nil, false, err
+		}
+	}
 }
 
 // ansi is what colours and cursor moves look like.
