@@ -128,6 +128,9 @@ func TestCompose(t *testing.T) {
 	if out, err := run(t, dir, env, "./prepare.sh"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	if out, err := run(t, dir, nil, "docker-compose", "-f", "compose.yaml", "config"); err != nil || !strings.Contains(out, "factory.example.org") {
+		t.Errorf("as it comes: %v: %s", err, out)
+	}
 	cmd := exec.Command("docker-compose", "-f", "compose.yaml", "config")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	out, err := cmd.Output()

@@ -6,7 +6,9 @@
 # a command line. Run it again, as root, whenever a file was put there.
 set -euo pipefail
 cd "$(dirname "$0")"
-if [ -e .env ]; then set -a; . ./.env; set +a; fi # as docker-compose does
+given=$(export -p | grep -E '^declare -x (DATA|WEB_ROOT)=' || true)
+. ./.env # as docker-compose does: the environment counts more
+eval "$given"
 umask 077
 root=$(id -u)
 [ "$root" = 0 ] || echo "prepare.sh: only root can give files to the users of the containers; run it as root before docker-compose up" >&2
@@ -18,7 +20,7 @@ folder() { # OWNER FOLDER
   own "$1:$1" "$2"
   chmod 755 "$2"
 }
-data=${DATA:-/srv/aibuild} web=${WEB_ROOT:-/srv/www}
+data=$DATA web=$WEB_ROOT
 folder 9753 "$data/aibuild"
 folder 9753 "$data/agent"
 folder 1000 "$data/jenkins"
