@@ -13,7 +13,7 @@ import (
 )
 
 // storySize is how many images are generated, with five times as many events; BENCH_IMAGES says otherwise, such as
-// 10000000, which takes an hour and 40 GiB.
+// 10000000. A million took twelve minutes and 5 GiB in TMPDIR.
 func storySize() (int, error) {
 	text := os.Getenv("BENCH_IMAGES")
 	if text == "" {

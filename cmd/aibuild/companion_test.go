@@ -39,15 +39,6 @@ func (s *staged) open() string {
 	return s.must(0, "runs", "open", s.dir, "--out", s.file).last()
 }
 
-func (s *staged) result(file string) *outcome {
-	s.t.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return decoded[*outcome](s.t, string(b))
-}
-
 // TestStagesEndOnSIGTERM: Jenkins ends a step by SIGTERM and kills what is left some time later. Reports are there then, no
 // program is, and the run is ended as what it is.
 func TestStagesEndOnSIGTERM(t *testing.T) {
@@ -62,7 +53,7 @@ func TestStagesEndOnSIGTERM(t *testing.T) {
 		if took := time.Since(asked); r.code != 143 || took > 20*time.Second {
 			t.Errorf("%s ended with %d after %v:\n%s", stage, r.code, took, tailOf(r.err))
 		}
-		if o := s.result(result); o.Status != "cancelled" || o.ExitCode != 143 || o.RunID != id || o.Stage != stage || o.Error == nil || o.Error.Code != "cancelled" {
+		if o := outcomeIn(t, result); o.Status != "cancelled" || o.ExitCode != 143 || o.RunID != id || o.Stage != stage || o.Error == nil || o.Error.Code != "cancelled" {
 			t.Errorf("result of %s: %+v", stage, o)
 		}
 		if x, err := os.ReadFile(junit); err != nil || !strings.Contains(string(x), "<testsuite") {

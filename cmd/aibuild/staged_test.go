@@ -37,11 +37,17 @@ done
 
 func (s *site) lastResult(stage string) *outcome {
 	s.t.Helper()
-	b, err := os.ReadFile(filepath.Join(s.agent, "last", stage+".json"))
+	return outcomeIn(s.t, filepath.Join(s.agent, "last", stage+".json"))
+}
+
+// outcomeIn reads what --result has written.
+func outcomeIn(t *testing.T, file string) *outcome {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return decoded[*outcome](s.t, string(b))
+	return decoded[*outcome](t, string(b))
 }
 
 // TestStagedJob: build and test run without token, database and clouds, and the
