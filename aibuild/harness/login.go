@@ -196,6 +196,14 @@ type sightings struct {
 	refused bool // the guest's network is up: it shut the port in our face
 }
 
+// cutShort counts an attempt that the deadline ended: how far it had come may be
+// all that is ever seen of a server that speaks and then says no more.
+func (s *sightings) cutShort(reached contact) {
+	if reached == noHandshake && s.best < noHandshake {
+		s.best, s.last = reached, errors.New("the handshake was under way at the deadline")
+	}
+}
+
 // wait attempts to log in until it works or ctx ends.
 func (l *login) wait(ctx context.Context, addr string, handshake time.Duration, seen *sightings) (*ssh.Client, error) {
 	for {
@@ -204,6 +212,7 @@ func (l *login) wait(ctx context.Context, addr string, handshake time.Duration, 
 			return client, nil
 		}
 		if ctx.Err() != nil {
+			seen.cutShort(min(reached, noHandshake)) // a login that comes too late is none
 			return nil, context.Cause(ctx)
 		}
 		seen.best, seen.last = max(seen.best, reached), err
