@@ -106,6 +106,7 @@ func apiSQL(ctx context.Context, s *hookSite, store *lineage.Store, images int) 
 			return err
 		}},
 		{"history of a name", func(ctx context.Context) error { _, err := store.History(ctx, "image-7", page); return err }},
+		{fmt.Sprintf("history of a name, %d cases each", storyCases), func(ctx context.Context) error { _, err := store.History(ctx, testedName, page); return err }},
 	} {
 		half, most := line{what: "SQL, " + q.what + ": p50", unit: "ms", bound: 1}, line{what: "SQL, " + q.what + ": p99", unit: "ms", bound: 10}
 		var times []time.Duration

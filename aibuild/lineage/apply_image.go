@@ -101,7 +101,7 @@ func (w writer) artifact(uuid string, a Artifact) error {
 	if err != nil {
 		return err
 	}
-	columns := "image_uuid, " + artifactColumns
+	columns := "image_uuid, " + strings.ReplaceAll(artifactColumns, "a.", "")
 	return w.exec("INSERT INTO image_artifact ("+columns+") VALUES ("+marks(strings.Count(columns, ",")+1)+")",
 		uuid, a.Format, a.Compress, a.Size, a.Allocated, a.VirtualSize, a.SHA256, a.SHA512, a.MD5,
 		a.Commit, a.Dirty, a.Ref, a.BuildDigest, a.TestDigest, a.ReleaseDigest, a.SourceURL, a.SourceSHA256,

@@ -52,7 +52,7 @@ func (s *Store) History(ctx context.Context, ref string, limit int) ([]Entry, er
 
 func (s *Store) historyOfName(ctx context.Context, name string, limit int) ([]Entry, error) {
 	images, err := s.images(ctx, s.reads, full,
-		"SELECT "+imageColumns+" FROM image i FORCE INDEX (name_built)"+imageJoins+" WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT ?", name, limit)
+		"SELECT "+storyColumns+" FROM image i FORCE INDEX (name_built)"+imageJoins+" WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT ?", name, limit)
 	if err != nil {
 		return nil, err
 	}

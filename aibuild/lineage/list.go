@@ -64,7 +64,7 @@ func (s *Store) Images(ctx context.Context, f Filter) (images []Image, next stri
 	var list []*row
 	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var id int64
-		r, err := scanAfter(rows, &id)
+		r, err := scanBetween(rows, []any{&id}, nil)
 		ids, list = append(ids, id), append(list, &r)
 		return err
 	}, query, args...)

@@ -1,17 +1,19 @@
 package lineage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
-const artifactColumns = `format, compress, size, allocated, virtual_size, sha256, sha512, md5,
-	commit_sha, dirty, ref, build_digest, test_digest, release_digest, source_url, source_sha256,
-	parent_uuid, parent_sha256, login_user, memory, tools, accelerator, console_watched, build_ms, build_url, release_url`
+const artifactColumns = `a.format, a.compress, a.size, a.allocated, a.virtual_size, a.sha256, a.sha512, a.md5,
+	a.commit_sha, a.dirty, a.ref, a.build_digest, a.test_digest, a.release_digest, a.source_url, a.source_sha256,
+	a.parent_uuid, a.parent_sha256, a.login_user, a.memory, a.tools, a.accelerator, a.console_watched, a.build_ms, a.build_url, a.release_url`
 
 // The three tables are joined, not copied: what others wrote into them is seen
 // at once.
@@ -20,6 +22,10 @@ const imageColumns = `i.uuid, i.name, i.number, i.project, i.arch, i.state, i.he
 	t.test_case, t.test_result, t.test_at,
 	r.openstack_cluster, r.glance_id, r.release_at,
 	COALESCE(a.commit_sha, ''), COALESCE(a.dirty, 0), COALESCE(a.sha256, '')`
+
+// storyColumns are an image with its artifact: a statement of its own for the
+// artifacts would be one more way to the server and back.
+const storyColumns = imageColumns + ", a.image_uuid IS NOT NULL, " + artifactColumns
 
 const imageJoins = ` LEFT JOIN build_log b ON b.image_uuid = i.uuid
 	LEFT JOIN test_log t ON t.image_uuid = i.uuid
@@ -35,22 +41,36 @@ type row struct {
 	release Target    // the row of release_log; Cluster is empty without one
 }
 
-// scanImage reads imageColumns.
-func scanImage(rows *sql.Rows) (row, error) { return scanAfter(rows) }
+// scanImage reads imageColumns, or storyColumns.
+func scanImage(rows *sql.Rows, d depth) (row, error) {
+	if d&withArtifact == 0 {
+		return scanBetween(rows, nil, nil)
+	}
+	a, there, tools := &Artifact{}, false, ""
+	r, err := scanBetween(rows, nil, append([]any{&there}, a.destinations(&tools)...))
+	if err != nil || !there {
+		return r, err
+	}
+	r.Artifact = a
+	if err := json.Unmarshal([]byte(tools), &a.Tools); err != nil {
+		return row{}, fmt.Errorf("image %s: tools: %w", r.UUID, err)
+	}
+	return r, nil
+}
 
-// scanAfter reads more columns before them.
-func scanAfter(rows *sql.Rows, before ...any) (row, error) {
+// scanBetween reads imageColumns, and more columns before and after them.
+func scanBetween(rows *sql.Rows, before, after []any) (row, error) {
 	var r row
 	var osType, osVer, from, contents, test, result, cluster, glance sql.NullString
 	var builtAt time.Time
 	var published, logged, tested, released sql.NullTime
 	var pruned string
-	err := rows.Scan(append(before, &r.UUID, &r.Name, &r.Number, &r.Project, &r.Arch, &r.State, &r.Held, &r.revoked, &r.Foreign, &builtAt, &published, &pruned,
+	own := []any{&r.UUID, &r.Name, &r.Number, &r.Project, &r.Arch, &r.State, &r.Held, &r.revoked, &r.Foreign, &builtAt, &published, &pruned,
 		&osType, &osVer, &logged, &from, &contents,
 		&test, &result, &tested,
 		&cluster, &glance, &released,
-		&r.Commit, &r.Dirty, &r.SHA256)...)
-	if err != nil {
+		&r.Commit, &r.Dirty, &r.SHA256}
+	if err := rows.Scan(slices.Concat(before, own, after)...); err != nil {
 		return row{}, err
 	}
 	r.OSType, r.OSVer, r.FromISO, r.UpdateContents = osType.String, osVer.String, from.String, contents.String
@@ -89,20 +109,22 @@ func (r *row) finish() {
 	r.State = f.state()
 }
 
-// depth is how much of an image is read.
+// depth is how much of an image is read beside its clusters.
 type depth int
 
 const (
-	brief depth = iota // with its clusters
-	made               // with its artifact too
-	full               // with the cases of its latest test too
+	withCases    depth = 1 << iota // of its latest test
+	withArtifact                   // the query selects storyColumns
+
+	brief depth = 0
+	full        = withCases | withArtifact
 )
 
-// images runs a query that selects imageColumns and completes the images.
+// images runs a query that selects imageColumns, or storyColumns, and completes the images.
 func (s *Store) images(ctx context.Context, q querier, d depth, query string, args ...any) ([]Image, error) {
 	var list []*row
 	err := collect(ctx, q, func(rows *sql.Rows) error {
-		r, err := scanImage(rows)
+		r, err := scanImage(rows, d)
 		list = append(list, &r)
 		return err
 	}, query, args...)
@@ -139,30 +161,33 @@ func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*ro
 	}
 	in := " IN (" + marks(len(args)) + ")"
 	if err := collect(ctx, q, func(rows *sql.Rows) error { return scanTarget(rows, byUUID) },
-		`SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid`+in+` ORDER BY image_uuid, cluster`, args...); err != nil {
+		targetsSQL+in+" ORDER BY image_uuid, cluster", args...); err != nil {
 		return err
 	}
-	if d == full {
-		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) },
-			`SELECT c.image_uuid, c.name, c.cell, c.result, c.at, c.attempt, c.ms, c.message, c.evidence
-			FROM image i JOIN test_case c ON c.image_uuid = i.uuid AND c.round = i.test_round
-			WHERE i.uuid`+in+` ORDER BY c.image_uuid, c.round, c.cell, c.name, c.attempt`, args...); err != nil {
-			return err
-		}
-	}
-	if d >= made {
-		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanArtifact(rows, byUUID) },
-			`SELECT image_uuid, `+artifactColumns+` FROM image_artifact WHERE image_uuid`+in, args...); err != nil {
+	if d&withCases != 0 {
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL+in, args...); err != nil {
 			return err
 		}
 	}
 	for _, r := range list {
 		r.finish()
-		if d == full && len(r.Tests) == 0 && r.Verdict != nil { // written by others
+		slices.SortFunc(r.Tests, compareCases)                         // they come so; the server would copy all of them to be sure
+		if d&withCases != 0 && len(r.Tests) == 0 && r.Verdict != nil { // written by others
 			r.Tests = []TestCase{{Case: r.Verdict.TestCase, Result: r.Verdict.Result, At: r.Verdict.At}}
 		}
 	}
 	return nil
+}
+
+const targetsSQL = "SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid"
+
+// casesSQL reads the cases of the latest tests.
+const casesSQL = `SELECT c.image_uuid, c.name, c.cell, c.result, c.at, c.attempt, c.ms, c.message, c.evidence
+	FROM image i STRAIGHT_JOIN test_case c ON c.image_uuid = i.uuid AND c.round = i.test_round
+	WHERE i.uuid`
+
+func compareCases(a, b TestCase) int {
+	return cmp.Or(strings.Compare(a.Cell, b.Cell), strings.Compare(a.Case, b.Case), cmp.Compare(a.Attempt, b.Attempt))
 }
 
 func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
@@ -192,24 +217,25 @@ func scanCase(rows *sql.Rows, byUUID map[string]*row) error {
 	return nil
 }
 
-func scanArtifact(rows *sql.Rows, byUUID map[string]*row) error {
-	var uuid, tools string
-	var parent sql.NullString
-	var a Artifact
-	err := rows.Scan(&uuid, &a.Format, &a.Compress, &a.Size, &a.Allocated, &a.VirtualSize, &a.SHA256, &a.SHA512, &a.MD5,
-		&a.Commit, &a.Dirty, &a.Ref, &a.BuildDigest, &a.TestDigest, &a.ReleaseDigest, &a.SourceURL, &a.SourceSHA256,
-		&parent, &a.ParentSHA256, &a.User, &a.Memory, &tools, &a.Accelerator, &a.ConsoleWatched, &a.BuildMS, &a.BuildURL, &a.ReleaseURL)
-	if err != nil {
-		return err
-	}
-	a.ParentUUID = parent.String
-	if err := json.Unmarshal([]byte(tools), &a.Tools); err != nil {
-		return fmt.Errorf("image %s: tools: %w", uuid, err)
-	}
-	if r := byUUID[uuid]; r != nil {
-		r.Artifact = &a
-	}
-	return nil
+// destinations are where artifactColumns go; all of them are NULL where there is
+// no artifact.
+func (a *Artifact) destinations(tools *string) []any {
+	return []any{orZero(&a.Format), orZero(&a.Compress), orZero(&a.Size), orZero(&a.Allocated), orZero(&a.VirtualSize), orZero(&a.SHA256), orZero(&a.SHA512), orZero(&a.MD5),
+		orZero(&a.Commit), orZero(&a.Dirty), orZero(&a.Ref), orZero(&a.BuildDigest), orZero(&a.TestDigest), orZero(&a.ReleaseDigest), orZero(&a.SourceURL), orZero(&a.SourceSHA256),
+		orZero(&a.ParentUUID), orZero(&a.ParentSHA256), orZero(&a.User), orZero(&a.Memory), orZero(tools), orZero(&a.Accelerator), orZero(&a.ConsoleWatched), orZero(&a.BuildMS), orZero(&a.BuildURL), orZero(&a.ReleaseURL)}
+}
+
+// nullable reads NULL as a zero value.
+type nullable[T any] struct{ to *T }
+
+func orZero[T any](to *T) nullable[T] { return nullable[T]{to} }
+
+// Scan is that of a sql.Scanner.
+func (n nullable[T]) Scan(from any) error {
+	var v sql.Null[T]
+	err := v.Scan(from)
+	*n.to = v.V
+	return err
 }
 
 // foreignSQL reads an image of build_log that has no row in image yet, in the

@@ -104,16 +104,16 @@ func numbered(ref string) (name string, n int, ok bool) {
 
 // fullImages: where is a constant of this package.
 func (s *Store) fullImages(ctx context.Context, where string, args ...any) ([]Image, error) {
-	return s.images(ctx, s.reads, full, "SELECT "+imageColumns+" FROM image i"+imageJoins+" "+where, args...)
+	return s.images(ctx, s.reads, full, "SELECT "+storyColumns+" FROM image i"+imageJoins+" "+where, args...)
 }
 
 func (s *Store) newest(ctx context.Context, name string) ([]Image, error) {
 	return s.images(ctx, s.reads, full, newestSQL, name)
 }
 
-const prefixSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (uuid)" + imageJoins + " WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
+const prefixSQL = "SELECT " + storyColumns + " FROM image i FORCE INDEX (uuid)" + imageJoins + " WHERE i.uuid LIKE ? ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
 
-const newestSQL = "SELECT " + imageColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 1"
+const newestSQL = "SELECT " + storyColumns + " FROM image i FORCE INDEX (name_built)" + imageJoins + " WHERE i.name = ? ORDER BY i.built_at DESC, i.id DESC LIMIT 1"
 
 // byUUID takes the uuid of an image, of a run that made or used one, or of a
 // Glance image. Rows of others are found before they are adopted.
@@ -135,7 +135,7 @@ func (s *Store) byUUID(ctx context.Context, id string) ([]Image, error) {
 }
 
 func (s *Store) foreign(ctx context.Context, where string, args ...any) ([]Image, error) {
-	return s.images(ctx, s.reads, full, foreignSQL+where, args...)
+	return s.images(ctx, s.reads, withCases, foreignSQL+where, args...)
 }
 
 // byGlance looks into release_log last: it has no index for it, and needs none
@@ -178,7 +178,7 @@ func (s *Store) selectImages(ctx context.Context, q Query) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := s.images(ctx, s.reads, made, query, args...)
+	images, err := s.images(ctx, s.reads, withArtifact, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +222,7 @@ func (q Query) sql() (string, []any, error) {
 	if q.Good {
 		where += " AND i.good = 1"
 	}
-	return "SELECT " + imageColumns + from + " WHERE " + where + " ORDER BY i.built_at DESC, i.id DESC LIMIT ?", append(args, limit), nil
+	return "SELECT " + storyColumns + from + " WHERE " + where + " ORDER BY i.built_at DESC, i.id DESC LIMIT ?", append(args, limit), nil
 }
 
 const maxSelect = 10_000
