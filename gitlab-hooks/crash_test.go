@@ -556,6 +556,9 @@ func (i *inbox) busy(t *testing.T) (all []string) {
 		}
 		all = append(all, line)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return all
 }
 

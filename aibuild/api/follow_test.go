@@ -254,8 +254,8 @@ func TestFollowTheLastLines(t *testing.T) {
 	if got := <-ended; got != lineage.RunSuccess+" <nil>" || !strings.HasSuffix(w.String(), "the rest could not be read]\n") {
 		t.Errorf("it ended with %s: %q", got, w)
 	}
-	c, other := &console{}, lineage.Run{}
-	l, other, address = following(t, c)
+	c = &console{}
+	l, other, address := following(t, c)
 	c.write("first\n")
 	w, ended = l.follower(address, other.ID)
 	w.wait(t, "first\n")

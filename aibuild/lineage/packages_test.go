@@ -194,7 +194,7 @@ func TestDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	has := func(list []Change, c Change) bool { return slices.Contains(list, c) }
+	has := slices.Contains[[]Change]
 	if !has(d.Facts, Change{"size", "1048576 bytes", "2097152 bytes"}) || !has(d.Facts, Change{"commit", "c0ffee", "beef"}) || !has(d.Facts, Change{"tool packer", "1.6.6", "1.9"}) || len(d.Facts) != 3 {
 		t.Errorf("facts: %+v", d.Facts)
 	}

@@ -56,8 +56,12 @@ func TestLeastPrivilege(t *testing.T) {
 			l.sqlAsAdmin(t, statement)
 		}
 	})
-	where := l.env["AIBUILD_DSN"][strings.Index(l.env["AIBUILD_DSN"], "@"):]
-	where = where[:strings.LastIndex(where, "/")] + "/deployed"
+	_, server, ok := strings.Cut(l.env["AIBUILD_DSN"], "@")
+	slash := strings.LastIndex(server, "/")
+	if !ok || slash < 0 {
+		t.Fatal("AIBUILD_DSN names no server and database")
+	}
+	where := "@" + server[:slash] + "/deployed"
 	account := func(user string) *person {
 		return &person{t, l, t.TempDir(), []string{"AIBUILD_DSN=" + user + ":c4n4ry" + where}}
 	}
