@@ -20,7 +20,7 @@ type resolveInput struct {
 	Parent  string `query:"parent" maxLength:"36" doc:"built from the image of this uuid"`
 	Limit   int    `query:"limit" doc:"1 to 10000; 0 = 1 with name and good alone, else 10000"`
 
-	At time.Time `query:"at" doc:"with name and cluster alone: the one image that the cluster showed under the name then, with all that is known of it today"`
+	At time.Time `query:"at" doc:"with name and cluster alone: the one image that the cluster showed under the name then, with all that is known of it today and the Glance id of then"`
 }
 
 type imageList struct {

@@ -154,9 +154,9 @@ func (w writer) event(r Record) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	err = w.exec(`INSERT INTO event (record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, cluster, state, reason)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.ID, r.At, w.now, r.Actor, r.Channel, r.Verb, null(name), null(r.ImageUUID), null(r.RunID), null(r.cluster()), null(r.state()), r.Reason)
+	err = w.exec(`INSERT INTO event (record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, cluster, glance_id, state, reason)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.ID, r.At, w.now, r.Actor, r.Channel, r.Verb, null(name), null(r.ImageUUID), null(r.RunID), null(r.cluster()), null(r.glanceID()), null(r.state()), r.Reason)
 	if number(err) != erDupEntry {
 		return err == nil, err
 	}
@@ -197,6 +197,13 @@ func (r Record) cluster() string {
 		return ""
 	}
 	return r.Released.Cluster
+}
+
+func (r Record) glanceID() string {
+	if r.Released == nil {
+		return ""
+	}
+	return r.Released.GlanceID
 }
 
 // state is what the record says of its subject.

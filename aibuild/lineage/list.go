@@ -242,9 +242,9 @@ func (s *Store) Events(ctx context.Context, f EventFilter) (events []Event, next
 	err = collect(ctx, s.reads, func(rows *sql.Rows) error {
 		var id int64
 		var e Event
-		var name, image, run, cluster, state sql.NullString
-		err := rows.Scan(&id, &e.RecordID, &e.At, &e.Recorded, &e.Actor, &e.Channel, &e.Verb, &name, &image, &run, &cluster, &state, &e.Reason)
-		e.Image, e.ImageUUID, e.RunID, e.Cluster, e.State = name.String, image.String, run.String, cluster.String, state.String
+		var name, image, run, cluster, glance, state sql.NullString
+		err := rows.Scan(&id, &e.RecordID, &e.At, &e.Recorded, &e.Actor, &e.Channel, &e.Verb, &name, &image, &run, &cluster, &glance, &state, &e.Reason)
+		e.Image, e.ImageUUID, e.RunID, e.Cluster, e.GlanceID, e.State = name.String, image.String, run.String, cluster.String, glance.String, state.String
 		events, ids = append(events, e), append(ids, id)
 		return err
 	}, query, args...)
@@ -273,6 +273,6 @@ func (f EventFilter) sql() (string, []any, int, error) {
 			break
 		}
 	}
-	return keyset("SELECT id, record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, cluster, state, reason FROM event FORCE INDEX ("+index+")",
+	return keyset("SELECT id, record_id, at, recorded_at, actor, channel, verb, image_name, image_uuid, run_id, cluster, glance_id, state, reason FROM event FORCE INDEX ("+index+")",
 		"id", where, args, f.Cursor, limit)
 }

@@ -138,19 +138,23 @@ func (s *Store) foreign(ctx context.Context, where string, args ...any) ([]Image
 	return s.images(ctx, s.reads, withCases, foreignSQL+where, args...)
 }
 
-// byGlance looks into release_log last: it has no index for it, and needs none
-// but for rows of others that were not adopted yet.
+// byGlance knows ids that are gone too: servers still run from them. It looks
+// into release_log last: it has no index for it, and needs none but for rows of
+// others that were not adopted yet.
 func (s *Store) byGlance(ctx context.Context, id string) ([]Image, error) {
-	images, err := s.fullImages(ctx, "WHERE i.uuid IN (SELECT image_uuid FROM release_target WHERE glance_id = ?) ORDER BY i.built_at DESC, i.id DESC LIMIT 11", id)
-	if err != nil || len(images) > 0 {
-		return images, err
-	}
-	images, err = s.fullImages(ctx, "WHERE r.glance_id = ? LIMIT 11", id)
-	if err != nil || len(images) > 0 {
-		return images, err
+	for _, where := range []string{glanceSQL, glanceOnceSQL, "WHERE r.glance_id = ? LIMIT 11"} {
+		images, err := s.fullImages(ctx, where, id)
+		if err != nil || len(images) > 0 {
+			return images, err
+		}
 	}
 	return s.foreign(ctx, "r.glance_id = ? LIMIT 11", id)
 }
+
+const (
+	glanceSQL     = "WHERE i.uuid IN (SELECT image_uuid FROM release_target WHERE glance_id = ?) ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
+	glanceOnceSQL = "WHERE i.uuid IN (SELECT image_uuid FROM event FORCE INDEX (glance) WHERE glance_id = ?) ORDER BY i.built_at DESC, i.id DESC LIMIT 11"
+)
 
 // byURL reads the address of a file of images/build or images/release
 // (…/NAME/UUID/FILE, …/NAME/latest/FILE) or of a Glance image (…/images/ID).

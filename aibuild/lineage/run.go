@@ -109,7 +109,8 @@ type Event struct {
 	ImageUUID string    `json:"image_uuid,omitempty"`
 	RunID     string    `json:"run_id,omitempty"`
 	Cluster   string    `json:"openstack_cluster,omitempty"`
-	State     string    `json:"state,omitempty"` // after it
+	GlanceID  string    `json:"glance_id,omitempty"` // of the image there
+	State     string    `json:"state,omitempty"`     // after it
 	Reason    string    `json:"reason,omitempty"`
 }
 

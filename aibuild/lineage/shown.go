@@ -13,10 +13,10 @@ import (
 // counts at its own time.
 
 const (
-	lastShownSQL = "SELECT image_uuid, at FROM event FORCE INDEX (shown) WHERE image_name = ? AND cluster = ? AND state = ? AND at <= ? AND image_uuid IS NOT NULL%s ORDER BY at DESC LIMIT 1"
+	lastShownSQL = "SELECT image_uuid, at, state, COALESCE(glance_id, '') FROM event FORCE INDEX (shown) WHERE image_name = ? AND cluster = ? AND state = ? AND at <= ? AND image_uuid IS NOT NULL%s ORDER BY at DESC LIMIT 1"
 	leftSQL      = "SELECT at FROM event FORCE INDEX (shown) WHERE image_name = ? AND cluster = ? AND state = ? AND at > ? AND at <= ? AND image_uuid = ? ORDER BY at LIMIT 1"
 	// foreignShownSQL: of releases that others wrote, the audit knows nothing.
-	foreignShownSQL = `SELECT g.image_uuid, g.released_at FROM release_target g FORCE INDEX (cluster_name) JOIN image i ON i.uuid = g.image_uuid
+	foreignShownSQL = `SELECT g.image_uuid, g.released_at, '', '' FROM release_target g FORCE INDEX (cluster_name) JOIN image i ON i.uuid = g.image_uuid
 		WHERE g.cluster = ? AND g.image_name = ? AND g.released_at <= ? AND i.adopted = 1%s ORDER BY g.released_at DESC LIMIT 1`
 )
 
@@ -30,10 +30,21 @@ var (
 // trouble.
 const mostShown = 10
 
-// moment is when an image was seen in a cluster.
+// moment is when an image was seen in a cluster, and as what.
 type moment struct {
-	image string
-	at    time.Time
+	image         string
+	at            time.Time
+	state, glance string // empty where others released it
+}
+
+// then puts the cluster's place of the moment where today's is: an image that
+// was uploaded again since has another id.
+func (m moment) then(i *Image, cluster string) {
+	for n, t := range i.Targets {
+		if t.Cluster == cluster && m.glance != "" && m.glance != t.GlanceID {
+			i.Targets[n] = Target{Cluster: cluster, GlanceID: m.glance, State: m.state, CheckedAt: m.at}
+		}
+	}
 }
 
 // shownAt answers Query.At.
@@ -56,8 +67,12 @@ func (s *Store) shownAt(ctx context.Context, q Query) ([]Image, error) {
 		}
 		if !left {
 			images, err := s.fullImages(ctx, "WHERE i.uuid = ?", last.image)
-			if err != nil || len(images) > 0 {
-				return images, err
+			if err != nil {
+				return nil, err
+			}
+			if len(images) > 0 {
+				last.then(&images[0], q.Cluster)
+				return images, nil
 			}
 		}
 		tried = append(tried, last.image)
@@ -88,7 +103,7 @@ func (s *Store) lastShown(ctx context.Context, q Query, tried []string) (last mo
 }
 
 func (s *Store) moment(ctx context.Context, query string, args ...any) (m moment, err error) {
-	err = collect(ctx, s.reads, func(rows *sql.Rows) error { return rows.Scan(&m.image, &m.at) }, query, args...)
+	err = collect(ctx, s.reads, func(rows *sql.Rows) error { return rows.Scan(&m.image, &m.at, &m.state, &m.glance) }, query, args...)
 	return m, err
 }
 

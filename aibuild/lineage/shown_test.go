@@ -58,6 +58,35 @@ func TestShownAt(t *testing.T) {
 	}
 }
 
+// An image that was deleted in a cloud and uploaded again has another id there.
+// Who asks for the time before gets the old one, and the old one still leads to
+// the image: servers run from it.
+func TestShownAtByWhichID(t *testing.T) {
+	s := newStore(t)
+	const old, fresh = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
+	uuid, at := id(), func(minutes int) time.Time { return day.Add(time.Duration(minutes) * time.Minute) }
+	missing := targetRecord(uuid, "alpha", TargetMissing, old, at(30))
+	missing.Verb, missing.Released.ReleaseAt = VerbChecked, time.Time{}
+	record(t, s, builtRecord(uuid, "tiny", day), targetRecord(uuid, "alpha", TargetVisible, old, at(10)), missing,
+		targetRecord(uuid, "alpha", TargetUploading, fresh, at(40)), targetRecord(uuid, "alpha", TargetVisible, fresh, at(41)))
+	for minute, want := range map[int]string{20: old, 50: fresh} {
+		images, err := s.Resolve(t.Context(), Query{Name: "tiny", Cluster: "alpha", At: at(minute)})
+		if err != nil || len(images[0].Targets) != 1 || images[0].Targets[0].GlanceID != want || images[0].Targets[0].State != TargetVisible {
+			t.Errorf("at %d: %+v, %v; want %s visible", minute, images, err, want)
+		}
+	}
+	for _, glance := range []string{old, fresh} {
+		images, err := s.Resolve(t.Context(), Query{Ref: glance})
+		if err != nil || images[0].UUID != uuid || images[0].Targets[0].GlanceID != fresh {
+			t.Errorf("%s: %+v, %v; want the image as it is today", glance, images, err)
+		}
+	}
+	events, _, err := s.Events(t.Context(), EventFilter{ImageUUID: uuid})
+	if err != nil || len(events) != 5 || events[0].GlanceID != fresh || events[4].GlanceID != "" {
+		t.Errorf("events: %+v, %v", events, err)
+	}
+}
+
 // A release that others wrote is known from release_log only.
 func TestShownOfOthers(t *testing.T) {
 	s := newStore(t)
