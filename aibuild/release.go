@@ -202,7 +202,7 @@ func (k *keeper) state(t glance.Target) {
 	if t.State == glance.Alien {
 		return
 	}
-	record := lineage.Record{Verb: k.verb, Reason: k.reason, Released: lineageTarget(t)}
+	record := lineage.Record{Verb: k.verb, Reason: k.why(t), Released: lineageTarget(t)}
 	last := k.img.target(t.Cluster)
 	switch {
 	case last == nil || t.ImageUUID != "" && t.ImageUUID != k.img.UUID:
@@ -225,11 +225,22 @@ func (k *keeper) state(t glance.Target) {
 	k.others = append(k.others, t) // their locks may have to be waited for: not in here
 }
 
+// why is what the audit says: what the person said, and what went wrong.
+func (k *keeper) why(t glance.Target) string {
+	switch {
+	case t.Error == "":
+		return k.reason
+	case k.reason == "":
+		return short(t.Error)
+	}
+	return short(k.reason + "; " + t.Error)
+}
+
 // finish records what happened to the older images, and gives every error that
 // recording met.
 func (k *keeper) finish() error {
 	for _, t := range k.others {
-		record := lineage.Record{Verb: k.verb, Reason: k.reason, Released: lineageTarget(t)}
+		record := lineage.Record{Verb: k.verb, Reason: k.why(t), Released: lineageTarget(t)}
 		k.err = errors.Join(k.err, k.p.recordOther(k.ctx, t.Name, t.ImageUUID, record))
 	}
 	k.others = nil

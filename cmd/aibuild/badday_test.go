@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/guestos/aibuild/aibuild/lineage"
 )
 
 // sign is what stderr shows when a stage of `aibuild run` is under way.
@@ -137,6 +140,13 @@ func TestFlippedByte(t *testing.T) {
 	}
 	if n := len(p.lab.glance(t, "alpha", "flipped", false)) + len(p.lab.glance(t, "alpha", "flipped", true)); n != 0 {
 		t.Errorf("alpha has %d images of it", n)
+	}
+	var events []lineage.Event
+	if err := json.Unmarshal([]byte(p.must(0, "audit", "flipped", "--limit", "1", "-o", "json").out), &events); err != nil {
+		t.Fatal(err)
+	}
+	if len(events) != 1 || events[0].State != lineage.TargetFailed || !strings.Contains(events[0].Reason, "sha256") && !strings.Contains(events[0].Reason, "digest") {
+		t.Errorf("the audit does not say why: %+v", events)
 	}
 	p.must(5, "test", uuid)
 }
