@@ -1,7 +1,6 @@
 package lineage
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -21,7 +20,7 @@ const imageColumns = `i.uuid, i.name, i.number, i.project, i.arch, i.state, i.he
 	b.os_type, b.os_ver, b.build_at, b.from_iso, b.update_contents,
 	t.test_case, t.test_result, t.test_at,
 	r.openstack_cluster, r.glance_id, r.release_at,
-	COALESCE(a.commit_sha, ''), COALESCE(a.dirty, 0), COALESCE(a.sha256, '')`
+	COALESCE(a.commit_sha, ''), COALESCE(a.dirty, 0), COALESCE(a.sha256, ''), i.test_round`
 
 // storyColumns are an image with its artifact: a statement of its own for the
 // artifacts would be one more way to the server and back.
@@ -38,6 +37,7 @@ type row struct {
 	Image
 	revoked bool
 	sortAt  time.Time // image.built_at, the key of lists
+	round   int       // of test_case, that counts
 	release Target    // the row of release_log; Cluster is empty without one
 }
 
@@ -69,7 +69,7 @@ func scanBetween(rows *sql.Rows, before, after []any) (row, error) {
 		&osType, &osVer, &logged, &from, &contents,
 		&test, &result, &tested,
 		&cluster, &glance, &released,
-		&r.Commit, &r.Dirty, &r.SHA256}
+		&r.Commit, &r.Dirty, &r.SHA256, &r.round}
 	if err := rows.Scan(slices.Concat(before, own, after)...); err != nil {
 		return row{}, err
 	}
@@ -165,13 +165,12 @@ func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*ro
 		return err
 	}
 	if d&withCases != 0 {
-		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL+in, args...); err != nil {
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL+in+casesOrder, args...); err != nil {
 			return err
 		}
 	}
 	for _, r := range list {
 		r.finish()
-		slices.SortFunc(r.Tests, compareCases)                         // they come so; the server would copy all of them to be sure
 		if d&withCases != 0 && len(r.Tests) == 0 && r.Verdict != nil { // written by others
 			r.Tests = []TestCase{{Case: r.Verdict.TestCase, Result: r.Verdict.Result, At: r.Verdict.At}}
 		}
@@ -181,14 +180,11 @@ func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*ro
 
 const targetsSQL = "SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid"
 
-// casesSQL reads the cases of the latest tests.
-const casesSQL = `SELECT c.image_uuid, c.name, c.cell, c.result, c.at, c.attempt, c.ms, c.message, c.evidence
-	FROM image i STRAIGHT_JOIN test_case c ON c.image_uuid = i.uuid AND c.round = i.test_round
-	WHERE i.uuid`
+// casesSQL reads the cases of all tests: few images are tested twice, and to ask
+// for the latest would cost as much as to read it.
+const casesSQL = "SELECT image_uuid, round, name, cell, result, at, attempt, ms, message, evidence FROM test_case WHERE image_uuid"
 
-func compareCases(a, b TestCase) int {
-	return cmp.Or(strings.Compare(a.Cell, b.Cell), strings.Compare(a.Case, b.Case), cmp.Compare(a.Attempt, b.Attempt))
-}
+const casesOrder = " ORDER BY image_uuid, round, cell, name, attempt" // that of the key
 
 func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
 	var uuid string
@@ -207,11 +203,12 @@ func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
 
 func scanCase(rows *sql.Rows, byUUID map[string]*row) error {
 	var uuid string
+	var round int
 	var c TestCase
-	if err := rows.Scan(&uuid, &c.Case, &c.Cell, &c.Result, &c.At, &c.Attempt, &c.MS, &c.Message, &c.Evidence); err != nil {
+	if err := rows.Scan(&uuid, &round, &c.Case, &c.Cell, &c.Result, &c.At, &c.Attempt, &c.MS, &c.Message, &c.Evidence); err != nil {
 		return err
 	}
-	if r := byUUID[uuid]; r != nil {
+	if r := byUUID[uuid]; r != nil && r.round == round {
 		r.Tests = append(r.Tests, c)
 	}
 	return nil
@@ -232,6 +229,18 @@ func orZero[T any](to *T) nullable[T] { return nullable[T]{to} }
 
 // Scan is that of a sql.Scanner.
 func (n nullable[T]) Scan(from any) error {
+	switch to := any(n.to).(type) { // what the server sends of these, without the ways of others
+	case *string:
+		if text, ok := from.([]byte); ok {
+			*to = string(text)
+			return nil
+		}
+	case *int64:
+		if number, ok := from.(int64); ok {
+			*to = number
+			return nil
+		}
+	}
 	var v sql.Null[T]
 	err := v.Scan(from)
 	*n.to = v.V
@@ -244,7 +253,7 @@ const foreignSQL = `SELECT b.image_uuid, COALESCE(b.image_name, ''), 0, '', '', 
 	b.os_type, b.os_ver, b.build_at, b.from_iso, b.update_contents,
 	t.test_case, t.test_result, t.test_at,
 	r.openstack_cluster, r.glance_id, r.release_at,
-	'', 0, ''
+	'', 0, '', 0
 	FROM build_log b LEFT JOIN image i ON i.uuid = b.image_uuid
 	LEFT JOIN test_log t ON t.image_uuid = b.image_uuid
 	LEFT JOIN release_log r ON r.image_uuid = b.image_uuid
