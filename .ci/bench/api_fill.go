@@ -19,7 +19,7 @@ const (
 )
 
 // fillStory makes images, with five events each, as many runs, verdicts and artifacts, and for the newest of each name a
-// place in two clusters.
+// place in two clusters. The verdicts are as others write them, without cases, but for one name.
 func (s *hookSite) fillStory(ctx context.Context, images int) error {
 	tune := func(flush int) error {
 		_, err := s.admin.ExecContext(ctx, fmt.Sprintf("SET GLOBAL innodb_flush_log_at_trx_commit = %d", flush))
@@ -49,6 +49,9 @@ func (s *hookSite) fillStory(ctx context.Context, images int) error {
 			return err
 		}
 	}
+	if _, err := s.db.ExecContext(ctx, "UPDATE image SET test_rounds = 1, test_round = 1 WHERE name = ?", testedName); err != nil {
+		return err
+	}
 	if _, err := s.db.ExecContext(ctx, `INSERT INTO test_case (image_uuid, round, cell, name, attempt, result, at, ms, message, evidence)
 		SELECT i.uuid, i.test_round, IF(n.seq % 2, 'bios-virtio-nocloud', 'uefi-virtio-nocloud'), CONCAT('builtin/case-', n.seq), 1, 'passed', i.built_at, 1234, '', '' FROM image i JOIN seq_1_to_`+strconv.Itoa(storyCases)+` n WHERE i.name = ?`, testedName); err != nil {
 		return err
@@ -63,7 +66,7 @@ func (s *hookSite) fillStory(ctx context.Context, images int) error {
 
 var storyStatements = []string{
 	`INSERT INTO image (uuid, name, number, project, arch, state, good, held, revoked, adopted, built_at, verdict, tested_at, test_rounds, test_round, pruned, recorded_at)
-		SELECT @id, @name, seq, @project, 'x86_64', IF(seq % 97 = 0, 'test_failed', 'released'), seq % 97 <> 0, 0, 0, 0, @at, IF(seq % 97 = 0, 'failed', 'passed'), @at, 1, 1, '', @at FROM @seq`,
+		SELECT @id, @name, seq, @project, 'x86_64', IF(seq % 97 = 0, 'test_failed', 'released'), seq % 97 <> 0, 0, 0, 0, @at, IF(seq % 97 = 0, 'failed', 'passed'), @at, 0, 0, '', @at FROM @seq`,
 	`INSERT INTO build_log SELECT @id, @name, 'debian', '12', @at, 'https://example.org/debian-12.iso', 'three packages' FROM @seq`,
 	`INSERT INTO test_log SELECT @id, 'all (36 cases)', IF(seq % 97 = 0, 'failed', 'passed'), @at FROM @seq`,
 	`INSERT INTO image_artifact (image_uuid, format, compress, size, allocated, virtual_size, sha256, sha512, md5, commit_sha, dirty, ref, build_digest, test_digest, release_digest, source_url, source_sha256,

@@ -71,8 +71,19 @@ func (m *memo[T]) renew(ctx context.Context, key string, load func(context.Conte
 	if m.kept == nil || len(m.kept) >= memoMost {
 		m.kept = map[string]*answered[T]{}
 	}
-	m.kept[key] = &answered[T]{value: value, at: began, cost: time.Since(began)}
+	kept := &answered[T]{value: value, at: began, cost: time.Since(began)}
+	m.kept[key] = kept
+	time.AfterFunc(2*kept.keeps(), func() { m.drop(key, kept) }) // a view of thousands of names is not kept for nobody
 	return value, nil
+}
+
+// drop forgets an answer, unless there is a newer one.
+func (m *memo[T]) drop(key string, old *answered[T]) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kept[key] == old {
+		delete(m.kept, key)
+	}
 }
 
 func (m *memo[T]) forget(key string) {

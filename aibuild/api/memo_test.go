@@ -46,4 +46,16 @@ func TestMemo(t *testing.T) {
 	if _, err := m.get(t.Context(), "dear", fail); !errors.Is(err, failed) {
 		t.Errorf("who asks then is told %v", err)
 	}
+	ask("dear", 5*time.Millisecond, 6)
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		m.mu.Lock()
+		n := len(m.kept)
+		m.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d answers are kept that are too old to be given", n)
+		}
+	}
 }

@@ -154,18 +154,19 @@ func (s *Store) complete(ctx context.Context, q querier, d depth, list []*row) e
 
 func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*row) error {
 	byUUID := map[string]*row{}
-	var args []any
+	var all, tested []any
 	for _, r := range list {
 		byUUID[r.UUID] = r
-		args = append(args, r.UUID)
+		all = append(all, r.UUID)
+		if r.round > 0 && d&withCases != 0 {
+			tested = append(tested, r.UUID)
+		}
 	}
-	in := " IN (" + marks(len(args)) + ")"
-	if err := collect(ctx, q, func(rows *sql.Rows) error { return scanTarget(rows, byUUID) },
-		targetsSQL+in+" ORDER BY image_uuid, cluster", args...); err != nil {
+	if err := collect(ctx, q, func(rows *sql.Rows) error { return scanTarget(rows, byUUID) }, targetsSQL(len(all)), all...); err != nil {
 		return err
 	}
-	if d&withCases != 0 {
-		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL+in+casesOrder, args...); err != nil {
+	if len(tested) > 0 {
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL(len(tested)), tested...); err != nil {
 			return err
 		}
 	}
@@ -178,13 +179,15 @@ func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*ro
 	return nil
 }
 
-const targetsSQL = "SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid"
+func targetsSQL(images int) string {
+	return "SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid IN (" + marks(images) + ") ORDER BY image_uuid, cluster"
+}
 
 // casesSQL reads the cases of all tests: few images are tested twice, and to ask
-// for the latest would cost as much as to read it.
-const casesSQL = "SELECT image_uuid, round, name, cell, result, at, attempt, ms, message, evidence FROM test_case WHERE image_uuid"
-
-const casesOrder = " ORDER BY image_uuid, round, cell, name, attempt" // that of the key
+// for the latest would cost as much as to read it. The order is that of the key.
+func casesSQL(images int) string {
+	return "SELECT image_uuid, round, name, cell, result, at, attempt, ms, message, evidence FROM test_case WHERE image_uuid IN (" + marks(images) + ") ORDER BY image_uuid, round, cell, name, attempt"
+}
 
 func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
 	var uuid string
@@ -202,16 +205,32 @@ func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {
 }
 
 func scanCase(rows *sql.Rows, byUUID map[string]*row) error {
-	var uuid string
+	var uuid, cell, result sql.RawBytes
 	var round int
 	var c TestCase
-	if err := rows.Scan(&uuid, &round, &c.Case, &c.Cell, &c.Result, &c.At, &c.Attempt, &c.MS, &c.Message, &c.Evidence); err != nil {
+	if err := rows.Scan(&uuid, &round, &c.Case, &cell, &result, &c.At, &c.Attempt, &c.MS, &c.Message, &c.Evidence); err != nil {
 		return err
 	}
-	if r := byUUID[uuid]; r != nil && r.round == round {
-		r.Tests = append(r.Tests, c)
+	r := byUUID[string(uuid)]
+	if r == nil || r.round != round {
+		return nil
 	}
+	var last TestCase
+	if n := len(r.Tests); n > 0 {
+		last = r.Tests[n-1]
+	}
+	c.Cell, c.Result = sameText(last.Cell, cell), sameText(last.Result, result)
+	r.Tests = append(r.Tests, c)
 	return nil
+}
+
+// sameText is the text, kept once where it is the one before: a page has
+// thousands of cases, in a few cells and with few results.
+func sameText(last string, text sql.RawBytes) string {
+	if string(text) == last {
+		return last
+	}
+	return string(text)
 }
 
 // destinations are where artifactColumns go; all of them are NULL where there is

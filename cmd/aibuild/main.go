@@ -11,15 +11,26 @@ import (
 	"runtime/debug"
 )
 
-// memoryLimit is where the garbage collector begins to work harder: a companion
-// of builds stays small, however long their logs and large their images are.
-const memoryLimit = 24 << 20
+// Where the garbage collector begins to work harder. A companion of builds stays
+// small, however long their logs and large their images are; a daemon with a
+// thousand clients would do nothing else.
+const (
+	memoryLimit = 24 << 20
+	serveLimit  = 40 << 20
+)
+
+// limitMemory leaves it to who has set GOMEMLIMIT.
+func limitMemory(bytes int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes)
+	}
+}
 
 // version is set by the build.
 var version = "unknown"
 
 func main() {
-	debug.SetMemoryLimit(memoryLimit)
+	limitMemory(memoryLimit)
 	w := &world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(w.main(os.Args))
 }
