@@ -32,7 +32,7 @@ func (p *pass) received(r lineage.ClaimedRun) lineage.RunStep {
 
 // newer finds a younger run of the same image and ref, which makes an older one
 // that still waits pointless. A retry is no newer push.
-func (p *pass) newer(r lineage.Run) *lineage.Run {
+func (p *pass) newer(r lineage.Run) *lineage.OpenRun {
 	if r.HeadSeq == 0 {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (p *pass) newer(r lineage.Run) *lineage.Run {
 	return nil
 }
 
-func (p *pass) supersede(r lineage.ClaimedRun, newer *lineage.Run) lineage.RunStep {
+func (p *pass) supersede(r lineage.ClaimedRun, newer *lineage.OpenRun) lineage.RunStep {
 	return to(r, lineage.RunSuperseded, fmt.Sprintf("a newer push to %s came before its turn: run %s builds %s", r.Ref, newer.ID, short(newer.Commit)))
 }
 
@@ -92,7 +92,7 @@ func (p *pass) turn(r lineage.Run) string {
 		case o.ID == r.ID || o.Final():
 		case withJenkins(o.State):
 			return fmt.Sprintf("waits for run %s of the same image, which is %s", o.ID, o.State)
-		case earlier(*o, r):
+		case earlier(o, r):
 			return fmt.Sprintf("waits for the older run %s of the same image", o.ID)
 		}
 	}
@@ -113,7 +113,7 @@ func (p *pass) turn(r lineage.Run) string {
 	return ""
 }
 
-func earlier(o, r lineage.Run) bool {
+func earlier(o *lineage.OpenRun, r lineage.Run) bool {
 	if c := o.OpenedAt.Compare(r.OpenedAt); c != 0 {
 		return c < 0
 	}

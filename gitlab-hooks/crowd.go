@@ -5,10 +5,10 @@ import "github.com/guestos/aibuild/aibuild/lineage"
 // crowd is all runs that have not ended, arranged so that a run that asks for
 // its turn need not look at each: there may be ten thousand.
 type crowd struct {
-	byID    map[string]*lineage.Run
-	byImage map[string][]*lineage.Run // oldest first
-	byRef   map[refOf][]*lineage.Run
-	byPush  map[pushOf][]*lineage.Run
+	byID    map[string]*lineage.OpenRun
+	byImage map[string][]*lineage.OpenRun // oldest first
+	byRef   map[refOf][]*lineage.OpenRun
+	byPush  map[pushOf][]*lineage.OpenRun
 	started int            // are with Jenkins
 	ofJob   map[string]int // of them
 }
@@ -20,10 +20,10 @@ type pushOf struct {
 	seq          int64
 }
 
-func gather(list []lineage.Run) *crowd {
+func gather(list []lineage.OpenRun) *crowd {
 	c := &crowd{
-		byID: make(map[string]*lineage.Run, len(list)), byImage: map[string][]*lineage.Run{}, byRef: map[refOf][]*lineage.Run{},
-		byPush: map[pushOf][]*lineage.Run{}, ofJob: map[string]int{},
+		byID: make(map[string]*lineage.OpenRun, len(list)), byImage: map[string][]*lineage.OpenRun{}, byRef: map[refOf][]*lineage.OpenRun{},
+		byPush: map[pushOf][]*lineage.OpenRun{}, ofJob: map[string]int{},
 	}
 	for i := range list {
 		r := &list[i]
@@ -38,7 +38,7 @@ func gather(list []lineage.Run) *crowd {
 	return c
 }
 
-func (c *crowd) count(r *lineage.Run, n int) {
+func (c *crowd) count(r *lineage.OpenRun, n int) {
 	if withJenkins(r.State) {
 		c.started += n
 		c.ofJob[r.JenkinsJob] += n

@@ -64,11 +64,11 @@ func failing(state string) bool {
 func (s *Store) lastEnds(ctx context.Context) (map[string]lastEnd, error) {
 	ends := map[string]lastEnd{}
 	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
-		var image, state string
+		var image, state sql.RawBytes // most are of runs that are open
 		var seq int64
 		err := rows.Scan(&image, &state, &seq)
-		if (failing(state) || state == RunSuccess) && seq > ends[image].seq {
-			ends[image] = lastEnd{seq, state}
+		if (failing(string(state)) || string(state) == RunSuccess) && seq > ends[string(image)].seq {
+			ends[string(image)] = lastEnd{seq, string(state)}
 		}
 		return err
 	}, lastSeqSQL)

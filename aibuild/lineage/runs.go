@@ -218,36 +218,49 @@ func (s *Store) ActiveRuns(ctx context.Context, project, ref, image string) ([]R
 	return runs, s.fault(ctx, "active runs", err)
 }
 
-// OpenRuns gives the daemon's runs that have not ended, oldest first, and of each
-// only what decides whose turn it is: id, image, project, ref, head, commit,
-// state, job, who wants it cancelled, and since when it is open. There may be
-// ten thousand, and they are looked at every second.
-func (s *Store) OpenRuns(ctx context.Context) ([]Run, error) {
+// OpenRun is of a run that has not ended what decides whose turn it is. There may
+// be ten thousand, and they are looked at every second.
+type OpenRun struct {
+	ID, Image, Project, Ref string
+	HeadSeq                 int64
+	Commit, State           string
+	JenkinsJob              string
+	CancelBy                string // who wants it cancelled
+	OpenedAt                time.Time
+}
+
+// Final says whether the run has ended since.
+func (r OpenRun) Final() bool { return runRank[r.State] == finalRank }
+
+// OpenRuns gives the daemon's runs that have not ended, oldest first.
+func (s *Store) OpenRuns(ctx context.Context) ([]OpenRun, error) {
 	if err := s.ready(ctx, "open runs"); err != nil {
 		return nil, err
 	}
-	var runs []Run
-	same := map[string]string{} // one string for what all have in common
+	runs := make([]OpenRun, 0, s.opened.Load()+16) // as many as last time: to grow costs as much again
+	same := map[string]string{}                    // one string for what all have in common
 	err := collect(ctx, s.reads, func(rows *sql.Rows) error {
-		r := Run{Managed: true}
+		var r OpenRun
 		var project, ref, state, job sql.RawBytes
 		var head sql.NullInt64
 		var by sql.NullString
 		if err := rows.Scan(&r.ID, &r.Image, &project, &ref, &head, &r.Commit, &state, &job, &by, &r.OpenedAt); err != nil {
 			return err
 		}
-		for into, text := range map[*string]sql.RawBytes{&r.Project: project, &r.Ref: ref, &r.State: state, &r.JenkinsJob: job} {
+		shared := func(text sql.RawBytes) string {
 			known, ok := same[string(text)]
 			if !ok {
 				known = string(text)
 				same[known] = known
 			}
-			*into = known
+			return known
 		}
+		r.Project, r.Ref, r.State, r.JenkinsJob = shared(project), shared(ref), shared(state), shared(job)
 		r.HeadSeq, r.CancelBy = head.Int64, by.String
 		runs = append(runs, r)
 		return nil
 	}, openRunsSQL)
+	s.opened.Store(int64(len(runs)))
 	return runs, s.fault(ctx, "open runs", err)
 }
 

@@ -213,8 +213,8 @@ func TestClaimsOfRuns(t *testing.T) {
 	}
 	for i, r := range open {
 		all := getRun(t, s, r.ID)
-		slim := Run{ID: all.ID, Image: all.Image, Project: all.Project, Ref: all.Ref, HeadSeq: all.HeadSeq, Commit: all.Commit, State: all.State,
-			JenkinsJob: all.JenkinsJob, CancelBy: all.CancelBy, OpenedAt: all.OpenedAt, Managed: true}
+		slim := OpenRun{ID: all.ID, Image: all.Image, Project: all.Project, Ref: all.Ref, HeadSeq: all.HeadSeq, Commit: all.Commit, State: all.State,
+			JenkinsJob: all.JenkinsJob, CancelBy: all.CancelBy, OpenedAt: all.OpenedAt}
 		if diff := cmp.Diff(slim, r); diff != "" || r.ID != last[i].ID {
 			t.Errorf("open run %d (-want +got):\n%s", i, diff)
 		}

@@ -33,6 +33,7 @@ type Store struct {
 
 	asked  atomic.Pointer[settings]  // of the server
 	logged atomic.Pointer[tableSize] // of build_log
+	opened atomic.Int64              // runs that were open when they were read last
 }
 
 // Open connects to the server. It does not touch the tables: call
