@@ -15,14 +15,18 @@ import (
 // small, however long their logs and large their images are; a daemon with a
 // thousand clients would do nothing else.
 const (
-	memoryLimit = 24 << 20
-	serveLimit  = 40 << 20
+	memoryLimit  = 24 << 20
+	serveLimit   = 40 << 20
+	servePercent = 400 // of what lives: below its limit a daemon has better things to do
 )
 
-// limitMemory leaves it to who has set GOMEMLIMIT.
-func limitMemory(bytes int64) {
+// limitMemory leaves it to who has set GOMEMLIMIT or GOGC.
+func limitMemory(bytes int64, percent int) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(bytes)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
 	}
 }
 
@@ -30,7 +34,7 @@ func limitMemory(bytes int64) {
 var version = "unknown"
 
 func main() {
-	limitMemory(memoryLimit)
+	limitMemory(memoryLimit, 100)
 	w := &world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
 	os.Exit(w.main(os.Args))
 }

@@ -72,7 +72,7 @@ func (w *world) serve(c *cli.Context) error {
 	if err := args(c); err != nil {
 		return err
 	}
-	limitMemory(serveLimit)
+	limitMemory(serveLimit, servePercent)
 	s := &service{w: w, c: c, log: w.serveLog(c), dev: c.Bool("dev")}
 	if err := s.prepare(c.Context); err != nil {
 		return err
