@@ -1,4 +1,4 @@
--- The tables of aibuild, full current state (schema version 3).
+-- The tables of aibuild, full current state (schema version 4).
 --
 -- `aibuild serve` and `aibuild db migrate` apply this file, then the numbered
 -- upgrade steps of aibuild/lineage, which bring older tables to this state.

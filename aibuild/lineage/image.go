@@ -87,7 +87,8 @@ type Query struct {
 	Limit   int    `json:"limit,omitempty"`   // 1 to 10000; 0 = 1 with Name and Good alone, else 10000
 
 	// At, with Name and Cluster alone, asks for the one image that the cluster
-	// showed under the name then, with everything that is known of it today.
+	// showed under the name then, with everything that is known of it today,
+	// and the Glance id of then.
 	At time.Time `json:"at,omitzero"`
 }
 

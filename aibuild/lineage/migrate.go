@@ -39,7 +39,7 @@ type plan struct {
 // current is what this binary knows. A change of schema.sql raises Version,
 // adds a step, and adds the new file to testdata as schema-N.sql.
 func current() plan {
-	return plan{Version: 3, Oldest: 2, Schema: schema.SQL, Steps: []step{toVersion2, toVersion3}}
+	return plan{Version: 4, Oldest: 2, Schema: schema.SQL, Steps: []step{toVersion2, toVersion3, toVersion4}}
 }
 
 // Status is what `aibuild db status` prints.

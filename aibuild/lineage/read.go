@@ -154,19 +154,22 @@ func (s *Store) complete(ctx context.Context, q querier, d depth, list []*row) e
 
 func (s *Store) completeSome(ctx context.Context, q querier, d depth, list []*row) error {
 	byUUID := map[string]*row{}
-	var all, tested []any
+	var all, tested, rounds []any
 	for _, r := range list {
 		byUUID[r.UUID] = r
 		all = append(all, r.UUID)
 		if r.round > 0 && d&withCases != 0 {
 			tested = append(tested, r.UUID)
+			if !slices.Contains(rounds, any(r.round)) {
+				rounds = append(rounds, r.round)
+			}
 		}
 	}
 	if err := collect(ctx, q, func(rows *sql.Rows) error { return scanTarget(rows, byUUID) }, targetsSQL(len(all)), all...); err != nil {
 		return err
 	}
 	if len(tested) > 0 {
-		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL(len(tested)), tested...); err != nil {
+		if err := collect(ctx, q, func(rows *sql.Rows) error { return scanCase(rows, byUUID) }, casesSQL(len(tested), len(rounds)), append(tested, rounds...)...); err != nil {
 			return err
 		}
 	}
@@ -183,10 +186,11 @@ func targetsSQL(images int) string {
 	return "SELECT image_uuid, cluster, glance_id, state, released_at, checked_at, hash, error FROM release_target WHERE image_uuid IN (" + marks(images) + ") ORDER BY image_uuid, cluster"
 }
 
-// casesSQL reads the cases of all tests: few images are tested twice, and to ask
-// for the latest would cost as much as to read it. The order is that of the key.
-func casesSQL(images int) string {
-	return "SELECT image_uuid, round, name, cell, result, at, attempt, ms, message, evidence FROM test_case WHERE image_uuid IN (" + marks(images) + ") ORDER BY image_uuid, round, cell, name, attempt"
+// casesSQL reads the cases of tests of these rounds, of which each image has its
+// own: mostly all have the first. The order is that of the key.
+func casesSQL(images, rounds int) string {
+	return "SELECT image_uuid, round, name, cell, result, at, attempt, ms, message, evidence FROM test_case WHERE image_uuid IN (" + marks(images) +
+		") AND round IN (" + marks(rounds) + ") ORDER BY image_uuid, round, cell, name, attempt"
 }
 
 func scanTarget(rows *sql.Rows, byUUID map[string]*row) error {

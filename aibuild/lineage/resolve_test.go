@@ -174,6 +174,31 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// Each image tells the cases of its own latest test, however often the others of
+// its page were tested.
+func TestHistoryOfImagesTestedAgain(t *testing.T) {
+	s := newStore(t)
+	once, twice, never := id(), id(), id()
+	record(t, s, builtRecord(once, "tiny", day), testedRecord(once, Passed, day.Add(time.Minute)),
+		builtRecord(twice, "tiny", day.Add(time.Hour)), testedRecord(twice, FailedTest, day.Add(2*time.Hour)), testedRecord(twice, Passed, day.Add(3*time.Hour)),
+		builtRecord(never, "tiny", day.Add(4*time.Hour)))
+	entries, err := s.History(t.Context(), "tiny", 0)
+	if err != nil || len(entries) != 3 {
+		t.Fatalf("%+v, %v", entries, err)
+	}
+	for i, want := range []int{0, 2, 2} {
+		image := entries[i].Image
+		if len(image.Tests) != want || image.Artifact == nil {
+			t.Errorf("%s: %+v; want %d cases and the artifact", image.Ref(), image, want)
+		}
+		for _, c := range image.Tests {
+			if c.Result != Passed {
+				t.Errorf("%s: %+v, want the latest test's", image.Ref(), c)
+			}
+		}
+	}
+}
+
 func TestAdoptForeign(t *testing.T) {
 	s := newStore(t)
 	ours := id()

@@ -47,11 +47,15 @@ var toVersion2 = step{Version: 2, Changes: []change{
 		ADD KEY kept (kept, received_at)`},
 }}
 
-// toVersion3 lets the audit answer what a cluster showed at a time, and whose a
-// Glance id was that is gone. Binaries of
+// toVersion3 lets the audit answer what a cluster showed at a time. Binaries of
 // schema 2 do not mind.
 var toVersion3 = step{Version: 3, Changes: []change{
-	{Unless: hasColumn("event", "glance_id"), SQL: "ALTER TABLE event ADD COLUMN glance_id VARCHAR(36) AFTER cluster"},
 	{Unless: hasIndex("event", "shown"), SQL: "ALTER TABLE event ADD KEY shown (image_name, cluster, state, at)"},
+}}
+
+// toVersion4 lets the audit answer whose a Glance id was that is gone. Binaries of
+// schema 2 do not mind: they leave it out.
+var toVersion4 = step{Version: 4, Changes: []change{
+	{Unless: hasColumn("event", "glance_id"), SQL: "ALTER TABLE event ADD COLUMN glance_id VARCHAR(36) AFTER cluster"},
 	{Unless: hasIndex("event", "glance"), SQL: "ALTER TABLE event ADD KEY glance (glance_id)"},
 }}

@@ -281,7 +281,6 @@ CREATE TABLE IF NOT EXISTS event (
   image_uuid   VARCHAR(36),
   run_id       VARCHAR(36),
   cluster      VARCHAR(60),
-  glance_id    VARCHAR(36),
   state        VARCHAR(20),
   reason       TEXT NOT NULL,
   PRIMARY KEY (id),
@@ -290,8 +289,7 @@ CREATE TABLE IF NOT EXISTS event (
   KEY image_id (image_uuid, id),
   KEY run_id_id (run_id, id),
   KEY actor_id (actor, id),
-  KEY shown (image_name, cluster, state, at),
-  KEY glance (glance_id)
+  KEY shown (image_name, cluster, state, at)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- API tokens: only the sha256 of a token is kept. projects is a JSON list;
